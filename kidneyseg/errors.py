@@ -1,0 +1,61 @@
+"""The one family of errors: raised anywhere, printed in one place (`kidneyseg.cli.main`).
+
+A message is one line that names the thing, the wrong value, and then what was expected or how to
+mend it. It never holds a password.
+"""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What a command answers to the shell."""
+
+    DONE = 0
+    FAILED = 1
+    CORRECTABLE = 2
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class KidneysegError(Exception):
+    """The work failed after it had begun."""
+
+    exit_code = ExitCode.FAILED
+
+
+class CorrectableError(KidneysegError):
+    """The person can put it right before anything starts: a setting, a file, an address."""
+
+    exit_code = ExitCode.CORRECTABLE
+
+
+class SettingsError(CorrectableError):
+    """A settings file, study file, search space or `--set` that cannot be used."""
+
+
+class DataError(CorrectableError):
+    """A case, a data folder or a split that cannot be used."""
+
+
+class StorageError(CorrectableError):
+    """A database that cannot be reached or does not hold what was asked for."""
+
+
+class StudyError(CorrectableError):
+    """A study that does not exist, has no finished trial, or was begun with something else."""
+
+
+class ModelError(CorrectableError):
+    """A model folder that is missing, damaged, or made by something else."""
+
+
+class TrainingError(KidneysegError):
+    """A training that cannot go on, with the reason."""
+
+
+class StorageLostError(KidneysegError):
+    """The database went away in the middle of the work and did not come back."""
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived. Like KeyboardInterrupt it passes `except Exception`."""

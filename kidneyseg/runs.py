@@ -1,0 +1,69 @@
+"""Every file that a run owns, named in one place.
+
+runs/studies.db                              trials (SQLite), unless --storage says otherwise
+runs/phantom/                                the data set made when none is given
+runs/cache/                                  prepared slices, shared by all trials and workers
+runs/splits/<split>/evaluation_data.json     case names by use; the test names are sealed
+runs/<study>/trial_00007/model/              the model folder of the trial's best epoch
+runs/<study>/trial_00007/tensorboard/        its training and validation writers
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from kidneyseg.errors import SettingsError
+from kidneyseg.settings import Environment
+
+STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+RESERVED = ("phantom", "cache", "splits")
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """The folder `runs/` and the names of what lies in it."""
+
+    folder: Path
+
+    @property
+    def database_url(self) -> str:
+        """The default database: a SQLite file."""
+        return f"sqlite:///{self.folder / 'studies.db'}"
+
+    @property
+    def phantom(self) -> Path:
+        """The phantom data set."""
+        return self.folder / "phantom"
+
+    def cache(self, environment: Environment) -> Path:
+        """The prepared slices: where the settings say, else below `runs/`."""
+        return environment.data.cache or self.folder / "cache"
+
+    def evaluation_data(self, split: str) -> Path:
+        """The split of a fingerprint."""
+        return self.folder / "splits" / split[:16] / "evaluation_data.json"
+
+    def study(self, study: str) -> Path:
+        """A study's folder."""
+        return self.folder / check_study_name(study)
+
+    def model(self, study: str, trial: int) -> Path:
+        """The model folder of a trial's best epoch."""
+        return self._trial(study, trial) / "model"
+
+    def tensorboard(self, study: str, trial: int) -> Path:
+        """A trial's TensorBoard log."""
+        return self._trial(study, trial) / "tensorboard"
+
+    def _trial(self, study: str, trial: int) -> Path:
+        return self.study(study) / f"trial_{trial:05d}"
+
+
+def check_study_name(name: str) -> str:
+    """Return the name if it can be a folder's. Raises SettingsError."""
+    if not STUDY_NAME.fullmatch(name) or name in RESERVED:
+        raise SettingsError(
+            f"study name {name!r}: expected letters, digits, '.', '_' and '-', beginning with a "
+            f"letter or digit, at most 100, and not {', '.join(RESERVED)}"
+        )
+    return name

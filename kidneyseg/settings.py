@@ -1,0 +1,92 @@
+"""The machine's settings, as a person writes them: one TOML file with five parts.
+
+A setting is fixed within a study. What varies from trial to trial is a hyper-parameter
+(`kidneyseg.hyperparameters`). Settings are read once, at the start, and every key is checked there.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Part(BaseModel):
+    """A part of a file that a person writes: frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataSettings(Part):
+    """Which scans, how they become slices, and how cases are parted."""
+
+    folder: Path | None = None  # case folders as in KiTS19; without it a phantom data set is made
+    cache: Path | None = None  # where prepared slices lie; default: below runs/
+    kidney_labels: tuple[int, ...] = (1, 2)  # label values counted as kidney: tumour is kidney
+    downsampling: int | None = Field(default=None, ge=1, le=16)  # in-plane, each dimension
+    spacing_mm: float | None = Field(default=None, gt=0, le=20)  # in-plane, instead of downsampling
+    slice_size: tuple[int, int]  # (rows, columns) a slice is padded or cropped to
+    hu_window: tuple[float, float] = (-79.0, 304.0)  # HU clipped to it, then scaled to mean 0, SD 1
+    margin_slices: int = Field(default=20, ge=0)  # kept beyond the kidney, training and validation
+    test_fraction: Fraction = 0.2  # of all cases
+    validation_fraction: Fraction = 0.2  # of the cases that are not test cases
+    split_seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.downsampling is None) == (self.spacing_mm is None):
+            raise ValueError("give exactly one of downsampling and spacing_mm")
+        if self.hu_window[0] >= self.hu_window[1]:
+            raise ValueError(f"hu_window {list(self.hu_window)}: the first must be the smaller")
+        if min(self.slice_size) < 16:
+            raise ValueError(f"slice_size {list(self.slice_size)}: at least 16 x 16")
+        if not self.kidney_labels or min(self.kidney_labels) < 1:
+            raise ValueError(f"kidney_labels {list(self.kidney_labels)}: whole numbers from 1 up")
+        return self
+
+
+class NetworkSettings(Part):
+    """QuickNAT's size and variant. The defaults are the report's network."""
+
+    filters: int = Field(default=64, ge=2, le=512)  # channels of every level
+    kernel_size: Literal[1, 3, 5, 7] = 5
+    squeeze_excitation: Literal["none", "cse", "sse", "csse"] = "csse"
+    activation: Literal["relu", "prelu"] = "relu"  # prelu: the authors' code
+    bottleneck: Literal["convolution", "dense"] = "convolution"  # dense: the authors' code
+    pool_size: Literal[2] = 2
+    input_slices: Literal[1, 3, 5, 7] = 1  # neighbouring slices as input channels
+    output_channels: Literal[1, 2] = 1  # 1: sigmoid, 2: softmax
+
+
+class TrainingSettings(Part):
+    """How a training runs on this machine."""
+
+    max_epochs: int = Field(default=6, ge=1)
+    patience: int = Field(default=2, ge=1)  # rises of the validation loss in a row until the stop
+    small_batch_size: int = Field(default=4, ge=1)  # slices at a time; gradients are accumulated
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+
+class EvaluationSettings(Part):
+    """How probabilities become a mask."""
+
+    threshold: Fraction = 0.5  # above it is kidney
+    batch_size: int = Field(default=16, ge=1)  # slices at a time
+
+
+class CommonSettings(Part):
+    """Where things lie and what runs them."""
+
+    runs: Path = Path("runs")  # databases, splits, TensorBoard logs, checkpoints
+    device: str = "auto"  # auto: the first GPU, else the CPU
+
+
+class Environment(Part):
+    """The settings of one machine: `local`, `cluster`, or a file of one's own."""
+
+    data: DataSettings
+    network: NetworkSettings = NetworkSettings()
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    common: CommonSettings = CommonSettings()
