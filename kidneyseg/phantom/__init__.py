@@ -1,0 +1,1 @@
+"""Synthetic CT scans of the abdomen, with kidneys whose every voxel is known."""
