@@ -1,0 +1,42 @@
+"""TensorBoard logs of a training: one writer for training, one for validation."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from torch.utils.tensorboard import SummaryWriter
+
+from kidneyseg.training.trainer import EpochResult, MeanLosses
+
+
+class TensorBoardLog:
+    """Two writers below a folder, `training/` and `validation/`. Evaluation writes its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._training = SummaryWriter(str(folder / "training"))
+        self._validation = SummaryWriter(str(folder / "validation"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._training.close()
+        self._validation.close()
+
+    def add(self, result: EpochResult) -> None:
+        """Write one epoch: losses, Dice, and the learning rate."""
+        _add(self._training, result.epoch, result.training_losses, result.training_dice)
+        _add(self._validation, result.epoch, result.validation_losses, result.validation_dice)
+        self._training.add_scalar("learning_rate", result.learning_rate, result.epoch)
+
+
+def _add(writer: SummaryWriter, epoch: int, losses: MeanLosses, dice: float) -> None:
+    writer.add_scalar("loss/combined", losses.combined, epoch)
+    writer.add_scalar("loss/dice", losses.dice, epoch)
+    writer.add_scalar("loss/cross_entropy", losses.cross_entropy, epoch)
+    writer.add_scalar("dice", dice, epoch)
