@@ -1,0 +1,188 @@
+"""A study's definition: the question it asks and all that decides its answer.
+
+It is made of a study file, a search space, the environment and the command line; written into the
+database when the study is created; and compared there whenever anybody works on the study.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from kidneyseg.errors import SettingsError, StudyError
+from kidneyseg.search.space import SearchSpace, Value, check_hyperparameters, parse_space
+from kidneyseg.settings import (
+    DataSettings,
+    Environment,
+    EvaluationSettings,
+    NetworkSettings,
+    Part,
+    TrainingSettings,
+)
+from kidneyseg.toml_files import find_named_file, read_toml, validate
+
+MACHINE_ONLY = {"folder", "cache"}  # data settings that are paths: part of no definition
+
+
+class TPE(Part):
+    """Tree-structured Parzen estimator, as Optuna 5 sets it up."""
+
+    name: Literal["tpe"]
+    n_startup_trials: int = Field(default=10, ge=0)  # drawn at random first
+
+
+class Random(Part):
+    """Independent random draws."""
+
+    name: Literal["random"]
+
+
+class NoPruner(Part):
+    """Every trial runs to its own end."""
+
+    name: Literal["none"]
+
+
+class Median(Part):
+    """Prune a trial whose best Dice so far is below the median of the others' at this epoch."""
+
+    name: Literal["median"]
+    n_startup_trials: int = Field(default=5, ge=1)  # complete before anything is pruned
+    n_warmup_epochs: int = Field(default=2, ge=1)  # of a trial, in which it is not pruned
+
+
+class StudyFile(Part):
+    """`studies/<name>.toml`, as a person writes it."""
+
+    search_space: str  # name in search_spaces/, or a path
+    seed: int = Field(default=0, ge=0)
+    hyperparameters: dict[str, Value] = {}  # fixed in this study
+    start_points: tuple[dict[str, Value], ...] = ()  # tried first
+    sampler: Annotated[TPE | Random, Field(discriminator="name")] = TPE(name="tpe")
+    pruner: Annotated[NoPruner | Median, Field(discriminator="name")] = Median(name="median")
+
+
+class ResultSettings(Part):
+    """The settings that decide a result. Paths, devices and numbers of workers do not."""
+
+    data: dict[str, Any]
+    network: NetworkSettings
+    training: TrainingSettings
+    evaluation: EvaluationSettings
+
+
+class StudyDefinition(Part):
+    """All that decides what a study finds."""
+
+    space: SearchSpace
+    seed: int
+    fixed: dict[str, Value]
+    start_points: tuple[dict[str, Value], ...]
+    sampler: Annotated[TPE | Random, Field(discriminator="name")]
+    pruner: Annotated[NoPruner | Median, Field(discriminator="name")]
+    settings: ResultSettings
+    data: str  # fingerprint of the data set
+    split: str  # fingerprint of the split
+
+    def data_settings(self) -> DataSettings:
+        """The data settings, without a machine's paths."""
+        return DataSettings.model_validate(self.settings.data)
+
+
+class StudyPlan(Part):
+    """A study file with its search space and what the command line fixed; no data yet."""
+
+    name: str  # of the study file
+    file: StudyFile
+    space: SearchSpace
+    fixed: dict[str, Value]
+    start_points: tuple[dict[str, Value], ...]
+
+    def definition(self, environment: Environment, data: str, split: str) -> StudyDefinition:
+        """The definition on given settings, data and split."""
+        return StudyDefinition(
+            space=self.space,
+            seed=self.file.seed,
+            fixed=self.fixed,
+            start_points=self.start_points,
+            sampler=self.file.sampler,
+            pruner=self.file.pruner,
+            settings=result_settings(environment),
+            data=data,
+            split=split,
+        )
+
+
+def load_plan(name: str, hyperparameters: dict[str, Any]) -> StudyPlan:
+    """Load a study file and its search space, and fix `hyperparameters` from the command line.
+
+    A hyper-parameter fixed there no longer varies. Raises SettingsError.
+    """
+    path = find_named_file("studies", name)
+    file = validate(StudyFile, read_toml(path), path)
+    space_path = find_named_file("search_spaces", file.search_space)
+    space = parse_space(read_toml(space_path), str(space_path))
+    check_hyperparameters(hyperparameters, "--set")
+    _check_fixed(file, space, str(path))
+    fixed = {**file.hyperparameters, **hyperparameters}
+    space = space.without(set(hyperparameters))
+    space.check(fixed, str(space_path))
+    points = [
+        {key: value for key, value in point.items() if key not in hyperparameters}
+        for point in file.start_points
+    ]
+    for point in points:
+        space.check_point(point, str(path))
+    kept = tuple(point for point in points if point)
+    return StudyPlan(name=path.stem, file=file, space=space, fixed=fixed, start_points=kept)
+
+
+def result_settings(environment: Environment) -> ResultSettings:
+    """The part of an environment that decides a result."""
+    return ResultSettings(
+        data=environment.data.model_dump(mode="json", exclude=MACHINE_ONLY),
+        network=environment.network,
+        training=environment.training,
+        evaluation=environment.evaluation,
+    )
+
+
+def check_same(study: str, recorded: StudyDefinition, mine: StudyDefinition) -> None:
+    """Refuse to go on with a study that was begun with something else.
+
+    Raises StudyError with the first differences in plain words.
+    """
+    before, now = _flat(recorded.model_dump(mode="json")), _flat(mine.model_dump(mode="json"))
+    differences = [
+        f"{key} was {_short(before.get(key))} and is now {_short(now.get(key))}"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+    ]
+    if differences:
+        more = f" (and {len(differences) - 3} more)" if len(differences) > 3 else ""
+        raise StudyError(
+            f"study {study!r} was begun with something else: {'; '.join(differences[:3])}{more}. "
+            "Go on as it was begun, or start another with --name"
+        )
+
+
+def _check_fixed(file: StudyFile, space: SearchSpace, source: str) -> None:
+    both = sorted(set(file.hyperparameters) & set(space.names()))
+    if both:
+        raise SettingsError(
+            f"{source}: {', '.join(both)} is fixed here and varied by the search space; "
+            "expected one of the two"
+        )
+
+
+def _flat(value: Any, key: str = "") -> dict[str, Any]:
+    if isinstance(value, dict) and value:
+        flat: dict[str, Any] = {}
+        for name, inner in value.items():
+            flat |= _flat(inner, f"{key}.{name}" if key else str(name))
+        return flat
+    return {key: value}
+
+
+def _short(value: Any) -> str:
+    text = "not set" if value is None else str(value)
+    return text if len(text) <= 40 else f"{text[:12]}..."

@@ -1,0 +1,78 @@
+"""What a worker does, told step by step: to a display in the same process, or as JSON lines."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from kidneyseg.errors import KidneysegError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preparing:
+    """A case's slices are ready."""
+
+    case: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialStarted:
+    """A trial begins."""
+
+    trial: int
+    hyperparameters: dict[str, Any]  # those that vary in this study
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochFinished:
+    """An epoch of a trial is in the database."""
+
+    trial: int
+    epoch: int
+    max_epochs: int
+    dice: float  # validation, per volume
+    best_dice: float  # of this trial so far
+    loss: float  # validation
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialFinished:
+    """A trial is over."""
+
+    trial: int
+    state: str  # COMPLETE, PRUNED or FAIL
+    dice: float | None  # of its best epoch
+    epochs: int
+    reason: str  # why it failed; empty otherwise
+    finished: int  # trials finished in the study now
+    n_trials: int  # the budget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Nothing to train: others work on the last trials of the budget."""
+
+    running: int
+
+
+Event = Preparing | TrialStarted | EpochFinished | TrialFinished | Waiting
+_KINDS: dict[str, type[Event]] = {
+    kind.__name__: kind for kind in (Preparing, TrialStarted, EpochFinished, TrialFinished, Waiting)
+}
+
+
+def to_json(event: Event) -> str:
+    """One line of JSON."""
+    return json.dumps({"event": type(event).__name__, **asdict(event)})
+
+
+def from_json(line: str) -> Event:
+    """Read what `to_json` wrote. Raises KidneysegError for anything else."""
+    try:
+        values = json.loads(line)
+        kind = _KINDS[values.pop("event")]
+        return kind(**{field.name: values[field.name] for field in fields(kind)})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise KidneysegError(f"a worker wrote {line[:80]!r}; expected an event") from error

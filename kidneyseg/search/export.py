@@ -1,0 +1,75 @@
+"""The best trial, or a given one, as a model folder of the user's own."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from kidneyseg.errors import ModelError, StudyError
+from kidneyseg.files import replacing_folder
+from kidneyseg.model.description import ModelDescription
+from kidneyseg.model.folder import load_description
+from kidneyseg.runs import Runs
+from kidneyseg.search.budget import State, read_states
+from kidneyseg.search.status import read_status
+from kidneyseg.search.storage import Storage
+from kidneyseg.search.studies import load_study
+
+MODEL_FILES = ("model.safetensors", "model.json", "README.md")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportedTrial:
+    """What was exported."""
+
+    trial: int
+    description: ModelDescription
+
+
+def export_trial(
+    storage: Storage, study: str, runs: Runs, out: Path, number: int | None = None
+) -> ExportedTrial:
+    """Copy a trial's model folder to `out`; without a number that of the best complete trial.
+
+    Raises StudyError for a study or trial that has none, ModelError for a checkpoint that is gone
+    or damaged, and for an `out` that holds something else.
+    """
+    if number is None:
+        number = _best_number(storage, study)
+    else:
+        _check_finished(storage, study, number)
+    source = runs.model(study, number)
+    if not source.is_dir():
+        raise ModelError(
+            f"{source}: the checkpoint of trial {number} is not there; name the runs folder in "
+            "which it was trained (common.runs), or train it again with kidneyseg train"
+        )
+    description = load_description(source)
+    if out.exists() and not (out.is_dir() and _holds_only_a_model(out)):
+        raise ModelError(f"{out}: holds something else; expected a new folder or a model folder")
+    with replacing_folder(out) as temporary:
+        for name in MODEL_FILES:
+            shutil.copyfile(source / name, temporary / name)
+    return ExportedTrial(trial=number, description=description)
+
+
+def _best_number(storage: Storage, study: str) -> int:
+    status = read_status(storage, study)
+    if status.best is None:
+        raise StudyError(
+            f"study {study!r}: no trial is complete yet, so none is best; run more, or name a "
+            "trial with --trial"
+        )
+    return status.best.number
+
+
+def _check_finished(storage: Storage, study: str, number: int) -> None:
+    states = read_states(storage, load_study(storage, study).id)
+    if states.get(number) not in (State.COMPLETE, State.PRUNED):
+        state = states[number].lower() if number in states else "not there"
+        raise StudyError(
+            f"study {study!r}: trial {number} is {state}; expected a complete or pruned one"
+        )
+
+
+def _holds_only_a_model(folder: Path) -> bool:
+    return {path.name for path in folder.iterdir()} <= set(MODEL_FILES)

@@ -1,0 +1,87 @@
+"""Which point comes next: the study's start points, then the sampler that its file names.
+
+Every trial gets a sampler seeded by the study's seed and the trial's number. So suggestions do not
+depend on which worker asks, several workers never draw the same point from the same seed, and a
+study of one worker that was interrupted goes on with the points it would have had.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState
+
+from kidneyseg.search.definition import TPE, Random, StudyDefinition
+
+
+class StudySampler(BaseSampler):
+    """The sampler of one study. Trial k draws start point k while there is one."""
+
+    def __init__(self, definition: StudyDefinition) -> None:
+        self._definition = definition
+        self._sampler: BaseSampler = RandomSampler(seed=definition.seed)
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Seed the sampler for this trial."""
+        self._sampler = build_sampler(
+            self._definition.sampler, trial_seed(self._definition.seed, trial.number)
+        )
+        self._sampler.before_trial(study, trial)
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Hyper-parameters that are drawn together; none at a start point."""
+        if self._start_point(trial):
+            return {}
+        return self._sampler.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Draw those."""
+        return self._sampler.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """Draw one: the start point's value where it has one."""
+        point = self._start_point(trial)
+        if param_name in point:
+            return point[param_name]
+        return self._sampler.sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """Let the sampler note what it keeps in the database."""
+        self._sampler.after_trial(study, trial, state, values)
+
+    def _start_point(self, trial: FrozenTrial) -> dict[str, Any]:
+        points = self._definition.start_points
+        return dict(points[trial.number]) if trial.number < len(points) else {}
+
+
+def build_sampler(settings: TPE | Random, seed: int) -> BaseSampler:
+    """Optuna's sampler of these settings."""
+    match settings:
+        case TPE():
+            return TPESampler(n_startup_trials=settings.n_startup_trials, seed=seed)
+        case Random():
+            return RandomSampler(seed=seed)
+
+
+def trial_seed(seed: int, number: int) -> int:
+    """A seed of its own for each trial, below 2**32."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])

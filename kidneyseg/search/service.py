@@ -1,0 +1,90 @@
+"""From what a person asked for to a study in the database and a workplace to work on it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kidneyseg.ct.development import DevelopmentCases, find_development_cases
+from kidneyseg.errors import StudyError
+from kidneyseg.runs import Runs
+from kidneyseg.search.definition import StudyPlan, check_same
+from kidneyseg.search.events import Preparing
+from kidneyseg.search.objective import Workplace
+from kidneyseg.search.storage import Storage
+from kidneyseg.search.studies import Study, load_study, open_study
+from kidneyseg.settings import Environment
+from kidneyseg.training.device import find_device
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BegunStudy:
+    """A study in the database and the cases, on this machine, that it is about."""
+
+    study: Study
+    cases: DevelopmentCases
+
+    def prepare(self) -> Iterator[Preparing]:
+        """Make sure that every case's slices are in the cache; yield as they are."""
+        total = len(self.cases.cases)
+        for done, case in enumerate(self.cases.prepare(), start=1):
+            yield Preparing(case=case.name, done=done, total=total)
+
+    def workplace(self, device: str) -> Workplace:
+        """What a worker of this machine brings to a trial. The cache must be prepared."""
+        environment = self.cases.environment
+        training, validation = self.cases.datasets(list(self.cases.prepare()))
+        return Workplace(
+            study=self.study,
+            runs=Runs(environment.common.runs),
+            training=training,
+            validation=validation,
+            device=find_device(device),
+        )
+
+
+def begin_study(
+    storage: Storage, name: str, plan: StudyPlan, environment: Environment
+) -> BegunStudy:
+    """Create the study, or go on with it, on the data that the environment names.
+
+    Raises DataError for data that cannot be used, StudyError when the study was begun otherwise.
+    """
+    find_device(environment.common.device)
+    cases = find_development_cases(environment)
+    definition = plan.definition(environment, cases.split.data, cases.split.fingerprint)
+    return BegunStudy(study=open_study(storage, name, definition), cases=cases)
+
+
+def join_study(storage: Storage, name: str, machine: Environment) -> BegunStudy:
+    """Join a study that is in the database, with the data and folders of this machine.
+
+    The settings that decide a result are the study's own. Raises StudyError when this machine's
+    data is not what the study was begun with.
+    """
+    study = load_study(storage, name)
+    environment = study_environment(study, machine)
+    cases = find_development_cases(environment)
+    mine = study.definition.model_copy(
+        update={"data": cases.split.data, "split": cases.split.fingerprint}
+    )
+    check_same(name, study.definition, mine)
+    return BegunStudy(study=study, cases=cases)
+
+
+def study_environment(study: Study, machine: Environment) -> Environment:
+    """The study's settings with a machine's folders and device."""
+    settings = study.definition.settings
+    folders = {"folder": machine.data.folder, "cache": machine.data.cache}
+    return Environment(
+        data=study.definition.data_settings().model_copy(update=folders),
+        network=settings.network,
+        training=settings.training,
+        evaluation=settings.evaluation,
+        common=machine.common,
+    )
+
+
+def check_budget(n_trials: int) -> int:
+    """Refuse a budget below 1. Raises StudyError."""
+    if n_trials < 1:
+        raise StudyError(f"--n-trials {n_trials}: expected 1 or more")
+    return n_trials
