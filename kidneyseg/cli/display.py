@@ -1,0 +1,176 @@
+"""What people see while work goes on: live in a terminal, plain lines in a pipe. All on stderr."""
+
+import time
+from collections.abc import Iterable, Iterator, Sized
+from contextlib import contextmanager
+from typing import TypeVar
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from kidneyseg.search.events import (
+    EpochFinished,
+    Event,
+    Preparing,
+    TrialFinished,
+    TrialStarted,
+    Waiting,
+)
+
+T = TypeVar("T")
+
+
+def stderr_console() -> Console:
+    """A console on stderr; plain, and never wrapped, where it is not a terminal."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
+    return console
+
+
+def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
+    """Pass items on and show how far it is: a bar in a terminal, a closing line in a pipe."""
+    console = stderr_console()
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    if not console.is_terminal:
+        count = 0
+        for item in items:
+            count += 1
+            yield item
+        if count:
+            console.print(f"{what}: {count}")
+        return
+    with _progress(console) as progress:
+        task = progress.add_task(what, total=total)
+        for item in items:
+            yield item
+            progress.advance(task)
+
+
+class SearchDisplay:
+    """Shows a search: a line for every epoch and trial, and what is left."""
+
+    def __init__(self, console: Console, n_trials: int, finished: int) -> None:
+        self._console = console
+        self._n_trials = n_trials
+        self._finished = finished
+        self._pruned = 0
+        self._failed = 0
+        self._best: tuple[float, int] | None = None
+        self._running: dict[int, EpochFinished | TrialStarted] = {}  # by trial
+        self._progress = _progress(console)
+        self._task: TaskID = self._progress.add_task(
+            "trials", total=n_trials, completed=min(finished, n_trials)
+        )
+
+    @contextmanager
+    def live(self) -> Iterator[None]:
+        """Keep the table of running trials below the lines, in a terminal."""
+        if not self._console.is_terminal:
+            yield
+            return
+        with Live(get_renderable=self._render, console=self._console, refresh_per_second=4):
+            yield
+
+    def show(self, event: Event) -> None:
+        """Take an event in, and print its line."""
+        match event:
+            case TrialStarted():
+                self._running[event.trial] = event
+                values = ", ".join(f"{k} {short(v)}" for k, v in event.hyperparameters.items())
+                self._print(f"trial {event.trial:>3}  starts       {values}")
+            case EpochFinished():
+                self._running[event.trial] = event
+                if not self._console.is_terminal:
+                    self._print(_epoch_line(event))
+            case TrialFinished():
+                self._finish(event)
+            case Waiting():
+                self._print(f"waiting for {event.running} running trials of other workers")
+            case Preparing():
+                pass
+
+    def _finish(self, event: TrialFinished) -> None:
+        self._running.pop(event.trial, None)
+        self._finished = event.finished
+        self._progress.update(self._task, completed=min(event.finished, self._n_trials))
+        dice = "" if event.dice is None else f"Dice {event.dice:.4f}"
+        if event.state == "COMPLETE" and event.dice is not None:
+            if self._best is None or event.dice > self._best[0]:
+                self._best = (event.dice, event.trial)
+                dice += "  best so far"
+            word = "complete"
+        elif event.state == "PRUNED":
+            self._pruned += 1
+            word = "pruned"
+        else:
+            self._failed += 1
+            word, dice = "failed", event.reason
+        left = max(0, self._n_trials - event.finished)
+        self._print(
+            f"trial {event.trial:>3}  {word:<9} after epoch {event.epochs}  {dice}  [{left} left]"
+        )
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, markup=False)
+
+    def _render(self) -> RenderableType:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for name in ("trial", "epoch", "Dice", "best", "loss", "s/epoch"):
+            table.add_column(name, justify="right")
+        for trial, event in sorted(self._running.items()):
+            if isinstance(event, EpochFinished):
+                table.add_row(
+                    str(trial),
+                    f"{event.epoch}/{event.max_epochs}",
+                    f"{event.dice:.4f}",
+                    f"{event.best_dice:.4f}",
+                    f"{event.loss:.4f}",
+                    f"{event.seconds:.1f}",
+                )
+            else:
+                table.add_row(str(trial), "1st", "", "", "", "")
+        return Group(table, self._progress)
+
+
+def _epoch_line(event: EpochFinished) -> str:
+    return (
+        f"trial {event.trial:>3}  epoch {event.epoch}/{event.max_epochs}"
+        f"    Dice {event.dice:.4f}  loss {event.loss:.4f}  {event.seconds:.1f} s"
+    )
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def short(value: object) -> str:
+    """A hyper-parameter's value in a line."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def elapsed_words(start: float) -> str:
+    """Time since `start` (`time.monotonic`), as people say it."""
+    seconds = time.monotonic() - start
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min"

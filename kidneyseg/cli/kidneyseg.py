@@ -1,0 +1,131 @@
+"""`kidneyseg`: data and one network."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kidneyseg.cli import options
+from kidneyseg.cli.options import Choices
+from kidneyseg.errors import CorrectableError, DataError
+
+app = typer.Typer(
+    help="Kidney segmentation in CT: data, one training, masks.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Argument(help="A new folder.")],
+    cases: Annotated[int, typer.Option(help="How many scans.")],
+    seed: Annotated[int, typer.Option(help="The same seed gives the same scans.")] = 0,
+    size: Annotated[str, typer.Option(help="small (a laptop) or full (512 x 512).")] = "small",
+) -> None:
+    """Make a synthetic data set in KiTS19's layout.
+
+    Example: kidneyseg phantom phantoms/ --cases 12
+    """
+    from kidneyseg.cli.display import track
+    from kidneyseg.phantom.data_set import write_phantoms
+    from kidneyseg.phantom.drawing import PhantomSize
+
+    if cases < 1:
+        raise CorrectableError(f"--cases {cases}: expected 1 or more")
+    if size not in list(PhantomSize):
+        raise CorrectableError(f"--size {size}: expected {' or '.join(PhantomSize)}")
+    for _ in track(write_phantoms(out, cases, seed, PhantomSize(size)), "phantoms made", cases):
+        pass
+    typer.echo(f"{cases} cases written to {out}")
+
+
+@app.command()
+def prepare(
+    data: Annotated[Path, typer.Argument(help="Case folders as in KiTS19.")],
+    environment: options.EnvironmentName = "local",
+    set_: options.Set = None,
+) -> None:
+    """Prepare the memory-mapped slices that trials share. Test cases are left alone.
+
+    Example: kidneyseg prepare kits19/data --environment cluster
+    """
+    from kidneyseg.cli.display import track
+    from kidneyseg.ct.development import find_development_cases
+
+    choices = Choices(environment, data, set_ or [])
+    found = find_development_cases(choices.environment)
+    prepared = list(track(found.prepare(), "cases prepared", len(found.cases)))
+    n_slices = sum(case.manifest.images.shape[0] for case in prepared)
+    typer.echo(f"{n_slices} slices of {len(prepared)} cases lie in {found.cache.folder}")
+
+
+@app.command()
+def train(
+    data: options.Data = None,
+    set_: options.Set = None,
+    out: Annotated[Path, typer.Option(help="The model folder to write.")] = Path("runs/model"),
+    seed: Annotated[int, typer.Option(help="The same seed gives the same numbers.")] = 0,
+    environment: options.EnvironmentName = "local",
+) -> None:
+    """Train one network with given hyper-parameters; keep its best epoch.
+
+    Example: kidneyseg train --data kits19/data --set learning_rate=0.001 --out model/
+    """
+    from kidneyseg.cli.display import stderr_console, track
+    from kidneyseg.cli.phantoms import with_data
+    from kidneyseg.ct.development import find_development_cases
+    from kidneyseg.model.single_training import train_model
+    from kidneyseg.search.space import check_hyperparameters
+
+    choices = Choices(environment, data, set_ or [])
+    hyperparameters = check_hyperparameters(choices.hyperparameters, "--set")
+    found = find_development_cases(with_data(choices.environment))
+    prepared = list(track(found.prepare(), "cases prepared", len(found.cases)))
+    console = stderr_console()
+    best = 0.0
+    for result in train_model(found, prepared, hyperparameters, seed, out):
+        best = max(best, result.validation_dice)
+        console.print(
+            f"epoch {result.epoch}  Dice {result.validation_dice:.4f}  "
+            f"loss {result.training_losses.combined:.4f} training, "
+            f"{result.validation_losses.combined:.4f} validation  {result.seconds:.1f} s"
+        )
+    typer.echo(f"validation Dice {best:.4f}: written to {out}")
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Option(help="A model folder.")],
+    scan: Annotated[Path, typer.Option("-i", metavar="CT", help="A scan, .nii or .nii.gz.")],
+    mask: Annotated[Path, typer.Option("-o", metavar="MASK", help="The mask to write.")],
+    device: Annotated[str, typer.Option(help="auto, cpu, or a GPU such as cuda:0.")] = "auto",
+) -> None:
+    """Mark the kidneys of a scan; the mask has the scan's own shape, affine and header.
+
+    Example: kidneyseg predict --model best/ -i scan.nii.gz -o mask.nii.gz
+    """
+    if not mask.name.endswith((".nii", ".nii.gz")):
+        raise DataError(f"{mask}: expected a name that ends in .nii or .nii.gz")
+    if not scan.is_file():
+        raise DataError(f"{scan}: no such scan")
+
+    import numpy as np
+
+    from kidneyseg.cli.display import track
+    from kidneyseg.ct.volumes import read_scan, write_mask
+    from kidneyseg.model.folder import load_model
+    from kidneyseg.model.prediction import predict_slices
+    from kidneyseg.training.device import find_device
+
+    loaded = load_model(model, find_device(device))
+    volume = read_scan(scan)
+    found = np.zeros(volume.array.shape, np.uint8)
+    for part in track(predict_slices(loaded, volume), "batches of slices"):
+        found[part.first : part.first + len(part.mask)] = part.mask
+    write_mask(mask, found, volume.geometry)
+    volume_ml = float(found.sum()) * volume.geometry.voxel_ml
+    typer.echo(f"{volume_ml:.0f} ml of kidney: written to {mask}")
+    if not found.any():
+        typer.echo("no kidney was found: look at the scan", err=True)

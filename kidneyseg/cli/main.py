@@ -1,0 +1,66 @@
+"""The two programs' entries: the one place where an error becomes a line and an exit code."""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+
+import typer
+
+from kidneyseg.errors import ExitCode, KidneysegError, Terminated
+
+
+def kidneyseg(arguments: Sequence[str] | None = None) -> int:
+    """Run `kidneyseg` and return its exit code."""
+    from kidneyseg.cli.kidneyseg import app
+
+    return run_program(app, "kidneyseg", arguments)
+
+
+def kidneyseg_search(arguments: Sequence[str] | None = None) -> int:
+    """Run `kidneyseg-search` and return its exit code."""
+    from kidneyseg.cli.search import app
+
+    return run_program(app, "kidneyseg-search", arguments)
+
+
+def run_program(app: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> int:
+    """Run one command; what goes wrong is one line on stderr, with `--debug` the traceback too."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    given = [argument for argument in given if argument != "--debug"] or ["--help"]
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = typer.main.get_command(app).main(given, prog_name=name, standalone_mode=False)
+        return int(code or ExitCode.DONE)
+    except KidneysegError as error:
+        if debug:
+            traceback.print_exc()
+        return _say(name, str(error), error.exit_code)
+    except typer.TyperException as error:
+        return _say(name, f"{error.format_message()} (see {name} --help)", ExitCode.CORRECTABLE)
+    except (KeyboardInterrupt, typer.Abort):
+        return _say(name, "interrupted; the same command goes on", ExitCode.INTERRUPTED)
+    except Terminated:
+        return _say(name, "terminated; the same command goes on", ExitCode.TERMINATED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAILED
+    except Exception as error:  # noqa: BLE001 - the last resort: one line, and a code
+        if debug:
+            traceback.print_exc()
+        words = f"{type(error).__name__}: {error}".splitlines()[0]
+        return _say(name, f"unexpected {words} (--debug shows where)", ExitCode.FAILED)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _say(name: str, message: str, code: ExitCode) -> int:
+    one_line = " ".join(message.split())
+    sys.stderr.write(f"{name}: {one_line}\n")
+    return code
+
+
+def _terminate(_signal: int, _frame: object) -> None:
+    raise Terminated

@@ -1,0 +1,70 @@
+"""Options that several commands take, and what they mean."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kidneyseg.environment_files import load_environment, split_assignments, with_folders
+from kidneyseg.runs import Runs
+from kidneyseg.settings import Environment
+from kidneyseg.toml_files import parse_assignments
+
+STORAGE_VARIABLE = "KIDNEYSEG_STORAGE"
+
+Study = Annotated[str, typer.Option("--study", help="Name of a study in the database.")]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        metavar="URL",
+        help="Database of trials, also from KIDNEYSEG_STORAGE. Default: a SQLite file in runs/.",
+    ),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", metavar="DIR", help="Case folders as in KiTS19. Default: a phantom data set."
+    ),
+]
+EnvironmentName = Annotated[
+    str,
+    typer.Option(
+        "--environment",
+        metavar="local|cluster|FILE",
+        help="This machine's settings: local (a laptop, minutes), cluster (the report's), a file.",
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="One hyper-parameter (batch_size=8) or setting (training.max_epochs=3). Repeatable.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+
+
+class Choices:
+    """What `--environment`, `--data` and `--set` make together."""
+
+    def __init__(self, environment: str, data: Path | None, assignments: Sequence[str]) -> None:
+        values = parse_assignments(assignments)
+        self.hyperparameters: dict[str, Any]
+        self.hyperparameters, settings = split_assignments(values)
+        self.environment: Environment = with_folders(
+            load_environment(environment, settings), data=data
+        )
+
+    @property
+    def runs(self) -> Runs:
+        """The runs folder."""
+        return Runs(self.environment.common.runs)
+
+
+def storage_address(given: str | None, runs: Runs) -> str:
+    """The database's address: the option, the environment variable, or a file in `runs/`."""
+    return given or os.environ.get(STORAGE_VARIABLE) or runs.database_url

@@ -1,0 +1,331 @@
+"""`kidneyseg-search`: studies, from the first trial to the exported checkpoint."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kidneyseg.cli import options
+from kidneyseg.cli.options import Choices, storage_address
+from kidneyseg.errors import CorrectableError
+from kidneyseg.runs import Runs
+from kidneyseg.settings import Environment
+
+if TYPE_CHECKING:
+    from kidneyseg.cli.display import SearchDisplay
+    from kidneyseg.search.service import BegunStudy
+    from kidneyseg.search.status import StudyStatus
+
+app = typer.Typer(
+    help="Search hyper-parameters for kidney segmentation in CT.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+StudyFile = Annotated[
+    str,
+    typer.Option("--study", help="studies/NAME.toml here, else as shipped, or a path."),
+]
+NTrials = Annotated[
+    int, typer.Option("--n-trials", help="Finished trials (complete or pruned) in the end.")
+]
+StudyName = Annotated[
+    str | None, typer.Option("--name", help="Name in the database. Default: the study file's.")
+]
+
+
+@app.command()
+def run(
+    study: StudyFile,
+    n_trials: NTrials,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes at once. Default: one per GPU, else one.")
+    ] = None,
+    set_: options.Set = None,
+    name: StudyName = None,
+    storage: options.Storage = None,
+    data: options.Data = None,
+    environment: options.EnvironmentName = "local",
+) -> None:
+    """Create a study or go on with it, and work until it holds N finished trials.
+
+    Example: kidneyseg-search run --study lr_loss --n-trials 50
+    """
+    from kidneyseg.cli.display import SearchDisplay, elapsed_words, stderr_console
+
+    start = time.monotonic()
+    choices = Choices(environment, data, set_ or [])
+    begun = _begin(study, n_trials, name, storage, choices)
+    finished = _finished(begun)
+    console = stderr_console()
+    if finished >= n_trials:
+        console.print(f"study {begun.study.name}: {finished} trials are finished; nothing to do")
+    else:
+        display = SearchDisplay(console, n_trials, finished)
+        with display.live():
+            address = storage_address(storage, choices.runs)
+            _work(begun, display, n_trials, workers, address)
+    _summarize(begun, console.print)
+    console.print(f"took {elapsed_words(start)}")
+
+
+@app.command()
+def worker(
+    study: Annotated[
+        str | None, typer.Option(help="Name in the database. Default: all with open trials.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, or a GPU such as cuda:0.")] = "auto",
+    storage: options.Storage = None,
+    data: options.Data = None,
+    environment: options.EnvironmentName = "local",
+) -> None:
+    """Join from any machine that reaches the database and the data.
+
+    The settings that decide a result come from the study; folders come from this machine.
+
+    Example: kidneyseg-search worker --study lr_loss --device cuda:0
+    """
+    from kidneyseg.cli.display import SearchDisplay, stderr_console
+    from kidneyseg.cli.phantoms import with_data
+    from kidneyseg.search.service import join_study
+    from kidneyseg.search.storage import open_storage
+    from kidneyseg.search.studies import load_study, study_names
+    from kidneyseg.search.worker import work
+
+    machine = with_data(Choices(environment, data, []).environment)
+    runs = Runs(machine.common.runs)
+    opened = open_storage(storage_address(storage, runs), create=False)
+    console = stderr_console()
+    for study_name in [study] if study else study_names(opened):
+        n_trials = load_study(opened, study_name).n_trials
+        begun = join_study(opened, study_name, machine)
+        _prepare(begun)
+        display = SearchDisplay(console, n_trials, _finished(begun))
+        with display.live():
+            for event in work(begun.workplace(device), n_trials):
+                display.show(event)
+        _summarize(begun, console.print)
+
+
+@app.command()
+def submit(
+    study: StudyFile,
+    n_trials: NTrials,
+    set_: options.Set = None,
+    name: StudyName = None,
+    storage: options.Storage = None,
+    data: options.Data = None,
+    environment: options.EnvironmentName = "local",
+) -> None:
+    """Create a study or raise its budget, and return; workers do the rest.
+
+    Example: kidneyseg-search submit --study lr_loss --n-trials 100
+    """
+    choices = Choices(environment, data, set_ or [])
+    begun = _begin(study, n_trials, name, storage, choices)
+    typer.echo(
+        f"study {begun.study.name}: {_finished(begun)} of {begun.study.n_trials} trials are "
+        f"finished; join with kidneyseg-search worker --study {begun.study.name}"
+    )
+
+
+@app.command()
+def status(
+    study: Annotated[
+        str | None, typer.Option(help="Name in the database. Default: every study.")
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it again every two seconds.")
+    ] = False,
+    as_json: options.Json = False,
+    storage: options.Storage = None,
+    environment: options.EnvironmentName = "local",
+) -> None:
+    """Show trials by state, the best so far, and who works on what.
+
+    Example: kidneyseg-search status --study lr_loss --watch
+    """
+    from kidneyseg.search.status import read_status
+    from kidneyseg.search.storage import open_storage
+    from kidneyseg.search.studies import study_names
+
+    runs = Choices(environment, None, []).runs
+    opened = open_storage(storage_address(storage, runs), create=False)
+    while True:
+        found = [read_status(opened, each) for each in ([study] if study else study_names(opened))]
+        if as_json:
+            documents = [asdict(each) for each in found]
+            typer.echo(json.dumps(documents[0] if study else documents))
+        else:
+            typer.echo("\n\n".join(_status_text(each) for each in found) or "no study yet")
+        if not watch:
+            return
+        time.sleep(2)
+        if not as_json:
+            typer.echo()
+
+
+@app.command()
+def export(
+    study: options.Study,
+    out: Annotated[Path, typer.Option(help="The model folder to write.")],
+    trial: Annotated[int | None, typer.Option(help="A trial's number. Default: the best.")] = None,
+    storage: options.Storage = None,
+    environment: options.EnvironmentName = "local",
+) -> None:
+    """Write the best (or a given) trial's checkpoint as a model folder.
+
+    Example: kidneyseg-search export --study lr_loss --out best/
+    """
+    from kidneyseg.search.export import export_trial
+    from kidneyseg.search.storage import open_storage
+
+    runs = Choices(environment, None, []).runs
+    opened = open_storage(storage_address(storage, runs), create=False)
+    exported = export_trial(opened, study, runs, out, trial)
+    validation = exported.description.validation
+    typer.echo(
+        f"trial {exported.trial} of study {study}, validation Dice {validation.dice:.4f} in epoch "
+        f"{validation.epoch}: written to {out}"
+    )
+
+
+@app.command()
+def dashboard(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8080,
+    storage: options.Storage = None,
+    environment: options.EnvironmentName = "local",
+) -> None:
+    """Browse the trials in optuna-dashboard, on this machine, read-only.
+
+    Example: kidneyseg-search dashboard --port 8080
+    """
+    from kidneyseg.search.dashboard import build_server
+    from kidneyseg.search.storage import open_storage
+
+    runs = Choices(environment, None, []).runs
+    opened = open_storage(storage_address(storage, runs), create=False)
+    with build_server(opened, host, port) as server:
+        typer.echo(f"http://127.0.0.1:{server.server_port}/ shows {opened.address}; Ctrl-C ends")
+        server.serve_forever()
+
+
+def _begin(
+    study: str, n_trials: int, name: str | None, storage: str | None, choices: Choices
+) -> "BegunStudy":
+    """Check all that can be checked, then create the study or go on with it, and prepare data."""
+    from kidneyseg.cli.phantoms import with_data
+    from kidneyseg.search.definition import load_plan
+    from kidneyseg.search.service import begin_study, check_budget
+    from kidneyseg.search.storage import open_storage
+
+    check_budget(n_trials)
+    plan = load_plan(study, choices.hyperparameters)
+    opened = open_storage(storage_address(storage, choices.runs))
+    environment = with_data(choices.environment)
+    begun = begin_study(opened, name or plan.name, plan, environment)
+    begun.study.raise_budget(n_trials)
+    _prepare(begun)
+    return begun
+
+
+def _prepare(begun: "BegunStudy") -> None:
+    from kidneyseg.cli.display import track
+
+    split = begun.cases.split
+    typer.echo(
+        f"{len(split.training)} training, {len(split.validation)} validation and "
+        f"{len(split.test)} sealed test cases",
+        err=True,
+    )
+    for _ in track(begun.prepare(), "cases prepared", len(begun.cases.cases)):
+        pass
+
+
+def _work(
+    begun: "BegunStudy",
+    display: "SearchDisplay",
+    n_trials: int,
+    workers: int | None,
+    address: str,
+) -> None:
+    """Work here, or in as many processes as asked for."""
+    import torch
+
+    from kidneyseg.search.processes import WorkOrder, work_in_processes
+    from kidneyseg.search.worker import work
+
+    environment = begun.cases.environment
+    devices = list(_devices(environment, workers))
+    if len(devices) == 1:
+        for event in work(begun.workplace(devices[0]), n_trials):
+            display.show(event)
+        return
+    threads = max(1, (os.cpu_count() or 1) // len(devices))
+    orders = [
+        WorkOrder(
+            study=begun.study.name,
+            n_trials=n_trials,
+            environment=environment,
+            device=device,
+            threads=threads if device == "cpu" else torch.get_num_threads(),
+        )
+        for device in devices
+    ]
+    for told in work_in_processes(address, orders):
+        display.show(told.event)
+
+
+def _devices(environment: Environment, workers: int | None) -> Iterator[str]:
+    """The device of each worker: GPUs in turn, or the CPU."""
+    import torch
+
+    if workers is not None and workers < 1:
+        raise CorrectableError(f"--workers {workers}: expected 1 or more")
+    named = environment.common.device
+    n_gpus = torch.cuda.device_count()
+    for number in range(workers if workers is not None else max(1, n_gpus)):
+        if named != "auto":
+            yield named
+        else:
+            yield f"cuda:{number % n_gpus}" if n_gpus else "cpu"
+
+
+def _finished(begun: "BegunStudy") -> int:
+    from kidneyseg.search.budget import read_states, tally
+
+    return tally(read_states(begun.study.storage, begun.study.id).values()).finished
+
+
+def _summarize(begun: "BegunStudy", say: Callable[[str], object]) -> None:
+    from kidneyseg.search.status import read_status
+
+    study = begun.study
+    say(_status_text(read_status(study.storage, study.name)))
+
+
+def _status_text(status: "StudyStatus") -> str:
+    from kidneyseg.cli.display import short
+
+    states = status.states
+    finished = states["complete"] + states["pruned"]
+    head = (
+        f"study {status.study}: {finished} of {status.n_trials} trials finished "
+        f"({states['complete']} complete, {states['pruned']} pruned), {states['running']} running, "
+        f"{states['waiting']} waiting, {states['failed']} failed"
+    )
+    lines = [head, f"{status.epochs} epochs in {status.hours:.2f} hours of work"]
+    if status.best is not None:
+        values = ", ".join(f"{name} {short(value)}" for name, value in status.best.params.items())
+        lines.append(f"best: trial {status.best.number}, Dice {status.best.value:.4f}, {values}")
+    for each in status.workers:
+        dice = "" if each.dice is None else f", Dice {each.dice:.4f}"
+        lines.append(f"running: trial {each.trial}, epoch {each.epoch}{dice} on {each.worker}")
+    return "\n".join(lines)
