@@ -61,13 +61,15 @@ def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T
 class SearchDisplay:
     """Shows a search: a line for every epoch and trial, and what is left."""
 
-    def __init__(self, console: Console, n_trials: int, finished: int) -> None:
+    def __init__(
+        self, console: Console, n_trials: int, finished: int, best: float | None = None
+    ) -> None:
         self._console = console
         self._n_trials = n_trials
         self._finished = finished
         self._pruned = 0
         self._failed = 0
-        self._best: tuple[float, int] | None = None
+        self._best = best  # Dice, over all trials of the study
         self._running: dict[int, EpochFinished | TrialStarted] = {}  # by trial
         self._progress = _progress(console)
         self._task: TaskID = self._progress.add_task(
@@ -107,8 +109,8 @@ class SearchDisplay:
         self._progress.update(self._task, completed=min(event.finished, self._n_trials))
         dice = "" if event.dice is None else f"Dice {event.dice:.4f}"
         if event.state == "COMPLETE" and event.dice is not None:
-            if self._best is None or event.dice > self._best[0]:
-                self._best = (event.dice, event.trial)
+            if self._best is None or event.dice > self._best:
+                self._best = event.dice
                 dice += "  best so far"
             word = "complete"
         elif event.state == "PRUNED":

@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,7 @@ import typer
 from kidneyseg.cli import options
 from kidneyseg.cli.options import Choices, storage_address
 from kidneyseg.errors import CorrectableError
-from kidneyseg.runs import Runs
+from kidneyseg.runs import Runs, check_study_name
 from kidneyseg.settings import Environment
 
 if TYPE_CHECKING:
@@ -57,17 +58,17 @@ def run(
 
     Example: kidneyseg-search run --study lr_loss --n-trials 50
     """
-    from kidneyseg.cli.display import SearchDisplay, elapsed_words, stderr_console
+    from kidneyseg.cli.display import elapsed_words, stderr_console
 
     start = time.monotonic()
     choices = Choices(environment, data, set_ or [])
     begun = _begin(study, n_trials, name, storage, choices)
-    finished = _finished(begun)
     console = stderr_console()
+    finished = _finished(begun)
     if finished >= n_trials:
         console.print(f"study {begun.study.name}: {finished} trials are finished; nothing to do")
     else:
-        display = SearchDisplay(console, n_trials, finished)
+        display = _display(begun, n_trials)
         with display.live():
             address = storage_address(storage, choices.runs)
             _work(begun, display, n_trials, workers, address)
@@ -91,7 +92,7 @@ def worker(
 
     Example: kidneyseg-search worker --study lr_loss --device cuda:0
     """
-    from kidneyseg.cli.display import SearchDisplay, stderr_console
+    from kidneyseg.cli.display import stderr_console
     from kidneyseg.cli.phantoms import with_data
     from kidneyseg.search.service import join_study
     from kidneyseg.search.storage import open_storage
@@ -106,9 +107,9 @@ def worker(
         n_trials = load_study(opened, study_name).n_trials
         begun = join_study(opened, study_name, machine)
         _prepare(begun)
-        display = SearchDisplay(console, n_trials, _finished(begun))
-        with display.live():
-            for event in work(begun.workplace(device), n_trials):
+        display = _display(begun, n_trials)
+        with display.live(), closing(work(begun.workplace(device), n_trials)) as events:
+            for event in events:
                 display.show(event)
         _summarize(begun, console.print)
 
@@ -207,9 +208,10 @@ def dashboard(
 
     Example: kidneyseg-search dashboard --port 8080
     """
-    from kidneyseg.search.dashboard import build_server
+    from kidneyseg.search.dashboard import build_server, check_host
     from kidneyseg.search.storage import open_storage
 
+    check_host(host, port)
     runs = Choices(environment, None, []).runs
     opened = open_storage(storage_address(storage, runs), create=False)
     with build_server(opened, host, port) as server:
@@ -228,6 +230,7 @@ def _begin(
 
     check_budget(n_trials)
     plan = load_plan(study, choices.hyperparameters)
+    check_study_name(name or plan.name)
     opened = open_storage(storage_address(storage, choices.runs))
     environment = with_data(choices.environment)
     begun = begin_study(opened, name or plan.name, plan, environment)
@@ -265,8 +268,9 @@ def _work(
     environment = begun.cases.environment
     devices = list(_devices(environment, workers))
     if len(devices) == 1:
-        for event in work(begun.workplace(devices[0]), n_trials):
-            display.show(event)
+        with closing(work(begun.workplace(devices[0]), n_trials)) as events:
+            for event in events:
+                display.show(event)
         return
     threads = max(1, (os.cpu_count() or 1) // len(devices))
     orders = [
@@ -279,8 +283,9 @@ def _work(
         )
         for device in devices
     ]
-    for told in work_in_processes(address, orders):
-        display.show(told.event)
+    with closing(work_in_processes(address, orders)) as told:
+        for each in told:
+            display.show(each.event)
 
 
 def _devices(environment: Environment, workers: int | None) -> Iterator[str]:
@@ -298,10 +303,19 @@ def _devices(environment: Environment, workers: int | None) -> Iterator[str]:
             yield f"cuda:{number % n_gpus}" if n_gpus else "cpu"
 
 
-def _finished(begun: "BegunStudy") -> int:
-    from kidneyseg.search.budget import read_states, tally
+def _display(begun: "BegunStudy", n_trials: int) -> "SearchDisplay":
+    from kidneyseg.cli.display import SearchDisplay, stderr_console
+    from kidneyseg.search.status import read_status
 
-    return tally(read_states(begun.study.storage, begun.study.id).values()).finished
+    status = read_status(begun.study.storage, begun.study.name)
+    best = status.best.value if status.best else None
+    return SearchDisplay(stderr_console(), n_trials, status.finished, best)
+
+
+def _finished(begun: "BegunStudy") -> int:
+    from kidneyseg.search.status import read_status
+
+    return read_status(begun.study.storage, begun.study.name).finished
 
 
 def _summarize(begun: "BegunStudy", say: Callable[[str], object]) -> None:
@@ -311,17 +325,20 @@ def _summarize(begun: "BegunStudy", say: Callable[[str], object]) -> None:
     say(_status_text(read_status(study.storage, study.name)))
 
 
+def _duration(hours: float) -> str:
+    return f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.1f} minutes"
+
+
 def _status_text(status: "StudyStatus") -> str:
     from kidneyseg.cli.display import short
 
     states = status.states
-    finished = states["complete"] + states["pruned"]
     head = (
-        f"study {status.study}: {finished} of {status.n_trials} trials finished "
+        f"study {status.study}: {status.finished} of {status.n_trials} trials finished "
         f"({states['complete']} complete, {states['pruned']} pruned), {states['running']} running, "
         f"{states['waiting']} waiting, {states['failed']} failed"
     )
-    lines = [head, f"{status.epochs} epochs in {status.hours:.2f} hours of work"]
+    lines = [head, f"{status.epochs} epochs in {_duration(status.hours)} of work"]
     if status.best is not None:
         values = ", ".join(f"{name} {short(value)}" for name, value in status.best.params.items())
         lines.append(f"best: trial {status.best.number}, Dice {status.best.value:.4f}, {values}")

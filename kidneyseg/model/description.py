@@ -1,10 +1,16 @@
 """`model.json`: what a network is, how scans must come to it, and where it comes from."""
 
+import hashlib
+from pathlib import Path
 from typing import Literal
 
+from pydantic import ValidationError
+
+from kidneyseg.errors import ModelError
 from kidneyseg.hyperparameters import Hyperparameters
 from kidneyseg.provenance import Provenance
 from kidneyseg.settings import DataSettings, NetworkSettings, Part
+from kidneyseg.toml_files import describe
 
 FORMAT: Literal[1] = 1
 
@@ -29,3 +35,31 @@ class ModelDescription(Part):
     validation: Validation
     provenance: Provenance
     weights_sha256: str
+
+
+def load_description(folder: Path) -> ModelDescription:
+    """Read and check `model.json`. Raises ModelError."""
+    path = folder / "model.json"
+    if not path.is_file():
+        raise ModelError(f"{folder}: no model.json; expected a folder that export has made")
+    try:
+        return ModelDescription.model_validate_json(path.read_text())
+    except ValidationError as error:
+        reason = describe(ModelDescription, error.errors()[0])
+        raise ModelError(f"{path}: not a description of format {FORMAT} ({reason})") from error
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path}: not a description of format {FORMAT} (not text)") from error
+
+
+def check_weights(folder: Path, description: ModelDescription) -> Path:
+    """Return the file of the weights if it is the described one. Raises ModelError."""
+    weights = folder / "model.safetensors"
+    if not weights.is_file() or weights_sha256(weights) != description.weights_sha256:
+        raise ModelError(f"{weights}: not the weights that model.json describes; copy it again")
+    return weights
+
+
+def weights_sha256(path: Path) -> str:
+    """SHA-256 of a file of weights."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

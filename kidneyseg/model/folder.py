@@ -5,19 +5,24 @@ model.json          network, preprocessing, threshold, hyper-parameters, measure
 README.md           a model card for people
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from kidneyseg.errors import ModelError
 from kidneyseg.files import replacing_folder
 from kidneyseg.model.card import write_card
-from kidneyseg.model.description import FORMAT, ModelDescription, Validation
+from kidneyseg.model.description import (
+    FORMAT,
+    ModelDescription,
+    Validation,
+    check_weights,
+    load_description,
+    weights_sha256,
+)
 from kidneyseg.network import QuickNAT, build_quicknat, channels_last
 from kidneyseg.provenance import Provenance
 from kidneyseg.training.trainer import EpochResult, TrainingSetup
@@ -58,7 +63,7 @@ def save_model(folder: Path, network: QuickNAT, description: ModelDescription) -
     weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
     with replacing_folder(folder) as temporary:
         save_file(weights, temporary / "model.safetensors")
-        sha256 = _sha256(temporary / "model.safetensors")
+        sha256 = weights_sha256(temporary / "model.safetensors")
         written = description.model_copy(update={"weights_sha256": sha256})
         (temporary / "model.json").write_text(written.model_dump_json(indent=2) + "\n")
         (temporary / "README.md").write_text(write_card(written))
@@ -70,9 +75,7 @@ def load_model(folder: Path, device: torch.device) -> Model:
     Raises ModelError for one that is missing, damaged, of another format, or not QuickNAT's.
     """
     description = load_description(folder)
-    weights = folder / "model.safetensors"
-    if not weights.is_file() or _sha256(weights) != description.weights_sha256:
-        raise ModelError(f"{weights}: not the weights that model.json describes; copy it again")
+    weights = check_weights(folder, description)
     network = build_quicknat(description.network, dropout=description.hyperparameters.dropout)
     try:
         network.load_state_dict(load_file(weights))
@@ -81,20 +84,3 @@ def load_model(folder: Path, device: torch.device) -> Model:
         raise ModelError(f"{weights}: does not fit the network of model.json ({reason})") from error
     network = channels_last(network, device).eval()
     return Model(network=network, description=description, device=device)
-
-
-def load_description(folder: Path) -> ModelDescription:
-    """Read and check `model.json`. Raises ModelError."""
-    path = folder / "model.json"
-    if not path.is_file():
-        raise ModelError(f"{folder}: no model.json; expected a folder that export has made")
-    try:
-        return ModelDescription.model_validate_json(path.read_text())
-    except (ValidationError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[-1].strip() if str(error) else "not text"
-        raise ModelError(f"{path}: not a description of format {FORMAT} ({reason})") from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

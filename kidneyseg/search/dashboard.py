@@ -31,11 +31,7 @@ def build_server(storage: Storage, host: str, port: int) -> WSGIServer:
     listens on loopback only, answers GET only, and only to requests for this machine by name.
     Raises CorrectableError for another host and for a port that is taken.
     """
-    if host not in LOOPBACK:
-        raise CorrectableError(
-            f"--host {host}: the dashboard has no login and stays on this machine; expected "
-            f"127.0.0.1, reached from elsewhere by ssh -L {port}:127.0.0.1:{port}"
-        )
+    check_host(host, port)
     app = read_only(optuna_dashboard.wsgi(storage.optuna))
     try:
         return make_server(
@@ -45,6 +41,15 @@ def build_server(storage: Storage, host: str, port: int) -> WSGIServer:
         raise CorrectableError(
             f"--port {port}: cannot be listened on ({error}); try another"
         ) from error
+
+
+def check_host(host: str, port: int) -> None:
+    """Refuse an address that other machines could reach. Raises CorrectableError."""
+    if host not in LOOPBACK:
+        raise CorrectableError(
+            f"--host {host}: the dashboard has no login and stays on this machine; expected "
+            f"127.0.0.1, reached from elsewhere by ssh -L {port}:127.0.0.1:{port}"
+        )
 
 
 def read_only(app: WSGIApp) -> WSGIApp:

@@ -6,13 +6,11 @@ from pathlib import Path
 
 from kidneyseg.errors import ModelError, StudyError
 from kidneyseg.files import replacing_folder
-from kidneyseg.model.description import ModelDescription
-from kidneyseg.model.folder import load_description
+from kidneyseg.model.description import ModelDescription, check_weights, load_description
 from kidneyseg.runs import Runs
 from kidneyseg.search.budget import State, read_states
-from kidneyseg.search.status import read_status
+from kidneyseg.search.status import find_study_id, read_status
 from kidneyseg.search.storage import Storage
-from kidneyseg.search.studies import load_study
 
 MODEL_FILES = ("model.safetensors", "model.json", "README.md")
 
@@ -44,6 +42,7 @@ def export_trial(
             "which it was trained (common.runs), or train it again with kidneyseg train"
         )
     description = load_description(source)
+    check_weights(source, description)
     if out.exists() and not (out.is_dir() and _holds_only_a_model(out)):
         raise ModelError(f"{out}: holds something else; expected a new folder or a model folder")
     with replacing_folder(out) as temporary:
@@ -63,7 +62,7 @@ def _best_number(storage: Storage, study: str) -> int:
 
 
 def _check_finished(storage: Storage, study: str, number: int) -> None:
-    states = read_states(storage, load_study(storage, study).id)
+    states = read_states(storage, find_study_id(storage, study))
     if states.get(number) not in (State.COMPLETE, State.PRUNED):
         state = states[number].lower() if number in states else "not there"
         raise StudyError(
@@ -72,4 +71,5 @@ def _check_finished(storage: Storage, study: str, number: int) -> None:
 
 
 def _holds_only_a_model(folder: Path) -> bool:
-    return {path.name for path in folder.iterdir()} <= set(MODEL_FILES)
+    names = {path.name for path in folder.iterdir()}
+    return not names or ("model.json" in names and names <= set(MODEL_FILES))

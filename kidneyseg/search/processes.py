@@ -9,8 +9,10 @@ import queue
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import IO
 
@@ -39,27 +41,28 @@ class WorkerEvent:
     event: Event
 
 
-def work_in_processes(address: str, orders: Sequence[WorkOrder]) -> Iterator[WorkerEvent]:
+def work_in_processes(
+    address: str, orders: Sequence[WorkOrder]
+) -> Generator[WorkerEvent, None, None]:
     """Run a process for every order and yield their events until all are done.
 
     Stopped early, it asks the processes to hand their trials back and waits until they have.
     Raises KidneysegError with a worker's own words when one fails; the others finish the work.
     """
     lines: queue.Queue[tuple[int, str | None]] = queue.Queue()
-    processes = [_start(address, order) for order in orders]
-    for number, process in enumerate(processes):
-        _forward(number, process, lines)
-    running = len(processes)
-    try:
+    with ExitStack() as stack:
+        workers = [stack.enter_context(_worker(address, order)) for order in orders]
+        for number, worker in enumerate(workers):
+            _forward(number, worker.process, lines)
+        running = len(workers)
         while running:
             number, line = lines.get()
             if line is None:
                 running -= 1
             else:
                 yield WorkerEvent(worker=number, event=from_json(line))
-    finally:
-        _stop(processes)
-    _raise_failure(processes)
+        for worker in workers:
+            worker.raise_failure()
 
 
 def serve_order(stdin: IO[str], stdout: IO[str]) -> None:
@@ -95,21 +98,54 @@ def main() -> int:
     return ExitCode.DONE
 
 
-def _start(address: str, order: WorkOrder) -> subprocess.Popen[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "kidneyseg.search.processes"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, STORAGE_VARIABLE: address},
-        # Ctrl-C reaches the parent alone, which then asks its workers one by one.
-        start_new_session=True,
-    )
-    if process.stdin is not None:
-        process.stdin.write(order.model_dump_json())
-        process.stdin.close()
-    return process
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    """A running worker process and the file that takes what it says on stderr."""
+
+    process: subprocess.Popen[str]
+    stderr: IO[str]
+
+    def raise_failure(self) -> None:
+        """Wait for its end. Raises KidneysegError with its own last words where it failed."""
+        code = self.process.wait()
+        if code == ExitCode.DONE:
+            return
+        self.stderr.seek(0)
+        words = self.stderr.read().strip()
+        last = words.splitlines()[-1] if words else "no message"
+        try:
+            message = json.loads(last)["error"]
+        except (ValueError, KeyError, TypeError):
+            message = f"a worker ended with exit code {code}: {last}"
+        kind = CorrectableError if code == ExitCode.CORRECTABLE else KidneysegError
+        raise kind(message)
+
+
+@contextmanager
+def _worker(address: str, order: WorkOrder) -> Iterator[_Worker]:
+    """Start a worker process; at the end ask it to stop, and wait until it has."""
+    with (
+        tempfile.TemporaryFile("w+") as stderr,
+        subprocess.Popen(
+            [sys.executable, "-m", "kidneyseg.search.processes"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            env={**os.environ, STORAGE_VARIABLE: address},
+            # Ctrl-C reaches the parent alone, which then asks its workers one by one.
+            start_new_session=True,
+        ) as process,
+    ):
+        if process.stdin is not None:
+            process.stdin.write(order.model_dump_json())
+            process.stdin.close()
+        try:
+            yield _Worker(process, stderr)
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                process.wait()
 
 
 def _forward(
@@ -123,28 +159,6 @@ def _forward(
         lines.put((number, None))
 
     threading.Thread(target=read, name=f"worker {number}", daemon=True).start()
-
-
-def _stop(processes: Sequence[subprocess.Popen[str]]) -> None:
-    for process in processes:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-    for process in processes:
-        process.wait()
-
-
-def _raise_failure(processes: Sequence[subprocess.Popen[str]]) -> None:
-    for process in processes:
-        if process.returncode == ExitCode.DONE:
-            continue
-        words = (process.stderr.read() if process.stderr else "").strip()
-        last = words.splitlines()[-1] if words else "no message"
-        try:
-            message = json.loads(last)["error"]
-        except (ValueError, KeyError, TypeError):
-            message = f"a worker ended with exit code {process.returncode}: {last}"
-        kind = CorrectableError if process.returncode == ExitCode.CORRECTABLE else KidneysegError
-        raise kind(message)
 
 
 def _terminate(_signal: int, _frame: object) -> None:

@@ -57,22 +57,21 @@ class StudyStatus:
     epochs: int  # trained, over all trials
     hours: float  # spent on finished trials, over all workers
 
+    @property
+    def finished(self) -> int:
+        """Complete and pruned trials: what the budget counts."""
+        return self.states["complete"] + self.states["pruned"]
+
 
 def read_status(storage: Storage, study: str) -> StudyStatus:
     """Read a study's status. Raises StudyError where there is no such study."""
+    study_id = find_study_id(storage, study)
     with storage.engine.connect() as connection:
-        study_id = connection.scalar(
-            select(studies.c.study_id).where(studies.c.study_name == study)
-        )
-        if study_id is None:
-            known = ", ".join(study_names(storage)) or "none"
-            raise StudyError(
-                f"study {study!r}: not in {storage.address}; the studies there: {known}"
-            )
         of_study = trials.c.study_id == study_id
-        states = dict(
-            connection.execute(select(STATE, func.count()).where(of_study).group_by(STATE)).tuples()
+        by_state = (
+            select(STATE.label("state"), func.count().label("n")).where(of_study).group_by(STATE)
         )
+        states = {row.state: row.n for row in connection.execute(by_state)}
         handed_back = connection.scalar(_n_set_aside(study_id)) or 0
         best = connection.execute(_best(study_id)).first()
         running = connection.execute(_running(study_id)).all()
@@ -100,6 +99,17 @@ def read_status(storage: Storage, study: str) -> StudyStatus:
         epochs=epochs or 0,
         hours=sum(_hours(start, end) for start, end in times),
     )
+
+
+def find_study_id(storage: Storage, study: str) -> int:
+    """The number of a study. Raises StudyError that lists the studies there are."""
+    query = select(studies.c.study_id).where(studies.c.study_name == study)
+    with storage.engine.connect() as connection:
+        study_id = connection.scalar(query)
+    if study_id is None:
+        known = ", ".join(study_names(storage)) or "none"
+        raise StudyError(f"study {study!r}: not in {storage.address}; the studies there: {known}")
+    return int(study_id)
 
 
 def _same(table: Any) -> Any:

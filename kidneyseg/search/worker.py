@@ -3,11 +3,11 @@
 import random
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import closing, suppress
 
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from sqlalchemy.exc import DBAPIError
 
 from kidneyseg.errors import KidneysegError, StorageLostError
@@ -18,15 +18,27 @@ from kidneyseg.search.objective import Workplace, run_trial
 from kidneyseg.search.studies import Study
 
 MAX_FAILURES = 3  # trials of this worker that fail in a row before it stops
+DATABASE_ERRORS = (DBAPIError, StorageInternalError)
 POLL_SECONDS = 1.0  # between two looks while others work on the last trials
 
 
-def work(workplace: Workplace, n_trials: int) -> Iterator[Event]:
+def work(workplace: Workplace, n_trials: int) -> Generator[Event, None, None]:
     """Work on a study until it holds `n_trials` finished trials; yield what happens.
 
     Interrupted (Ctrl-C, SIGTERM, or the generator closed), it hands the running trial back.
     Raises KidneysegError after several failures in a row, StorageLostError without a database.
     """
+    try:
+        yield from _work(workplace, n_trials)
+    except DATABASE_ERRORS as error:
+        reason = _first_line(error.__cause__ or error)
+        raise StorageLostError(
+            f"{workplace.study.storage.address}: lost in the middle of the work ({reason}); the "
+            "same command goes on when it is back"
+        ) from error
+
+
+def _work(workplace: Workplace, n_trials: int) -> Iterator[Event]:
     study = workplace.study
     watcher = Watcher(study)
     failures = 0
@@ -57,19 +69,12 @@ def work(workplace: Workplace, n_trials: int) -> Iterator[Event]:
 def _next_trial(workplace: Workplace, n_trials: int) -> Iterator[Event]:
     """Take one trial and run it; nothing where it turns out to be beyond the budget."""
     study = workplace.study
-    try:
-        trial = study.optuna.ask()
-        if not may_train(read_states(study.storage, study.id), trial.number, n_trials):
-            end_trial(study, _frozen(study, trial), SURPLUS)
-            return
-        with Lease(study.storage, trial._trial_id):
-            yield from _run_guarded(workplace, trial, n_trials)
-    except DBAPIError as error:
-        reason = str(error.orig).splitlines()[0] if error.orig else type(error).__name__
-        raise StorageLostError(
-            f"{study.storage.address}: lost in the middle of the work ({reason}); the same "
-            "command goes on when it is back"
-        ) from error
+    trial = study.optuna.ask()
+    if not may_train(read_states(study.storage, study.id), trial.number, n_trials):
+        end_trial(study, _frozen(study, trial), SURPLUS)
+        return
+    with Lease(study.storage, trial._trial_id):
+        yield from _run_guarded(workplace, trial, n_trials)
 
 
 def _run_guarded(workplace: Workplace, trial: optuna.Trial, n_trials: int) -> Iterator[Event]:
@@ -84,11 +89,12 @@ def _run_guarded(workplace: Workplace, trial: optuna.Trial, n_trials: int) -> It
                 yield event
     except UpdateFinishedTrialError:
         reason = "taken over by another worker while this one stood still"
-    except DBAPIError:
+    except DATABASE_ERRORS:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a trial dies of, the search goes on
         reason = _describe(error)
-        trial.set_user_attr("traceback", _traceback(error))
+        with suppress(UpdateFinishedTrialError):  # taken over meanwhile
+            trial.set_user_attr("traceback", _traceback(error))
         end_trial(study, _frozen(study, trial), f"failed: {reason}")
     except BaseException:
         # Ctrl-C, SIGTERM, or the generator was closed.
@@ -111,9 +117,13 @@ def _frozen(study: Study, trial: optuna.Trial) -> optuna.trial.FrozenTrial:
 
 
 def _describe(error: Exception) -> str:
-    text = str(error).strip()
-    first = text.splitlines()[0] if text else "no message"
+    first = _first_line(error)
     return first if isinstance(error, KidneysegError) else f"{type(error).__name__}: {first}"
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else "no message"
 
 
 def _traceback(error: Exception) -> str:

@@ -22,6 +22,7 @@ from kidneyseg.network import build_quicknat, channels_last
 from kidneyseg.settings import DataSettings, EvaluationSettings, NetworkSettings, TrainingSettings
 from kidneyseg.training.dice import VolumeDice, true_kidney
 from kidneyseg.training.loss import SliceLosses, kidney_logits, slice_losses
+from kidneyseg.training.memory import keep_freed_memory
 from kidneyseg.training.pixel_weights import PixelWeighting
 from kidneyseg.training.stopping import LossRises
 
@@ -79,6 +80,8 @@ class Training:
         self._slices = training
         self._validation = validation
         hyperparameters = setup.hyperparameters
+        if device.type == "cpu":
+            keep_freed_memory()
         torch.manual_seed(setup.seed)
         network = build_quicknat(setup.network, dropout=hyperparameters.dropout)
         self.network = channels_last(network, device)
@@ -107,6 +110,8 @@ class Training:
             learning_rate = float(self._scheduler.get_last_lr()[0])
             training = self._train_epoch(epoch)
             validation = self.validate()
+            self._check_finite("training", training.losses, epoch)
+            self._check_finite("validation", validation.losses, epoch)
             loss_rises = rises.add(validation.losses.combined)
             is_best = validation.dice > best_dice
             best_dice = max(best_dice, validation.dice)
@@ -150,12 +155,14 @@ class Training:
         for first in range(0, len(order), batch_size):
             self._step(order[first : first + batch_size], sums)
         self._scheduler.step()
-        if not math.isfinite(sums.losses.combined):
+        return sums
+
+    def _check_finite(self, kind: str, losses: MeanLosses, epoch: int) -> None:
+        if not math.isfinite(losses.combined):
             raise TrainingError(
-                f"training loss is {sums.losses.combined} in epoch {epoch}; try a smaller "
+                f"{kind} loss is {losses.combined} in epoch {epoch}; try a smaller "
                 f"learning_rate than {self.setup.hyperparameters.learning_rate:g}"
             )
-        return sums
 
     def _step(self, indices: list[int], sums: "EpochSums") -> None:
         """One optimiser step over a batch, a small batch at a time.

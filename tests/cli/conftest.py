@@ -1,0 +1,13 @@
+"""A current folder of its own for every test of the programs."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder, without a database named by the environment."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KIDNEYSEG_STORAGE", raising=False)
+    return tmp_path

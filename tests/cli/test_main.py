@@ -1,0 +1,112 @@
+"""Exit codes, one-line errors, and what `--help` may not import."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kidneyseg.cli.main import kidneyseg, kidneyseg_search
+
+
+@pytest.mark.parametrize("program", ["kidneyseg", "kidneyseg_search"])
+def test_help_answers_without_importing_torch_or_optuna(program: str) -> None:
+    code = (
+        f"import sys; from kidneyseg.cli.main import {program} as program; "
+        "code = program(['--help']); "
+        "heavy = {'torch', 'optuna', 'nibabel', 'scipy', 'tensorboard'} & set(sys.modules); "
+        "sys.exit(f'imported {heavy}' if heavy else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Usage: " in done.stdout
+
+
+SEARCH_COMMANDS = ("run", "worker", "submit", "status", "export", "dashboard")
+COMMANDS = ("phantom", "prepare", "train", "predict")
+
+
+@pytest.mark.parametrize("command", SEARCH_COMMANDS)
+def test_help_of_every_search_command_has_an_example(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert kidneyseg_search([command, "--help"]) == 0
+    assert f"Example: kidneyseg-search {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command_has_an_example(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert kidneyseg([command, "--help"]) == 0
+    assert f"Example: kidneyseg {command}" in capsys.readouterr().out
+
+
+RUN = ["run", "--study", "lr_loss", "--n-trials", "2"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "--study", "lr_loss"], ["Missing option", "--n-trials"]),
+        ([*RUN, "--sett", "x=1"], ["--sett"]),
+        (["run", "--study", "nope", "--n-trials", "2"], ["'nope'", "studies/", "lr_loss"]),
+        (["run", "--study", "lr_loss", "--n-trials", "0"], ["--n-trials 0", "1 or more"]),
+        ([*RUN, "--environment", "nope"], ["'nope'", "cluster", "local"]),
+        ([*RUN, "--data", "/nope"], ["/nope", "no such data folder"]),
+        ([*RUN, "--set", "betta=1"], ["betta", "beta", "training.*"]),
+        ([*RUN, "--set", "beta=-1"], ["--set", "beta = -1", "greater than or equal to 0"]),
+        ([*RUN, "--set", "training.patiense=1"], ["training.patiense", "patience"]),
+        ([*RUN, "--set", "beta"], ["'beta'", "KEY=VALUE"]),
+        ([*RUN, "--name", "../up"], ["'../up'", "letters"]),
+        ([*RUN, "--storage", "nonsense"], ["storage address", "sqlite:///"]),
+        (["status"], ["runs/studies.db", "no such database"]),
+        (["export", "--study", "lr_loss", "--out", "best"], ["no such database"]),
+        (["dashboard", "--host", "0.0.0.0"], ["0.0.0.0", "no login"]),
+    ],
+)
+def test_what_a_person_can_put_right_is_one_line_and_exit_code_2(
+    arguments: list[str], words: list[str], workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert kidneyseg_search(arguments) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1
+    for word in ("kidneyseg-search: ", *words):
+        assert word in said[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["predict", "--model", "m", "-i", "ct.nii.gz", "-o", "mask.png"], ["mask.png", ".nii.gz"]),
+        (
+            ["predict", "--model", "m", "-i", "ct.nii.gz", "-o", "mask.nii"],
+            ["ct.nii.gz", "no such"],
+        ),
+        (["phantom", "out", "--cases", "0"], ["--cases 0"]),
+        (["phantom", "out", "--cases", "1", "--size", "huge"], ["huge", "small or full"]),
+        (["prepare", "nowhere"], ["nowhere", "no such data folder"]),
+        (["train", "--set", "learning_rate=0"], ["learning_rate = 0", "greater than 0"]),
+    ],
+)
+def test_the_same_for_the_other_program(
+    arguments: list[str], words: list[str], workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert kidneyseg(arguments) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1
+    for word in ("kidneyseg: ", *words):
+        assert word in said[0]
+
+
+def test_debug_shows_the_traceback(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert kidneyseg_search(["--debug", "status"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_password_is_never_shown(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    address = "postgresql://someone:s3cret-word@127.0.0.1:1/trials"
+    assert kidneyseg_search([*RUN, "--storage", address, "--debug"]) == 2
+    said = capsys.readouterr()
+    assert "someone:***@127.0.0.1" in said.err
+    assert "s3cret-word" not in said.err + said.out
