@@ -16,7 +16,7 @@ from kidneyseg.errors import SettingsError
 from kidneyseg.settings import Environment
 
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-RESERVED = ("phantom", "cache", "splits")
+RESERVED = ("phantom", "phantom.lock", "cache", "splits", "studies.db")
 
 
 @dataclass(frozen=True, slots=True)

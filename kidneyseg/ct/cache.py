@@ -6,7 +6,7 @@ step, the version of its code):
     <case>-<key>/images.npy     (N, rows, columns) int16, HU
     <case>-<key>/labels.npy     (N, rows, columns) uint8, share of kidney x LABEL_SCALE
     <case>-<key>/manifest.json  sizes and hashes of both, written last
-    <case>-<key>.lock           held while a process builds it
+    locks/<case>-<key>          held while a process builds it
     fingerprints/               remembered hashes of the source files
 
 A folder is built under a temporary name and renamed: what is there is whole.
@@ -100,8 +100,9 @@ class SliceCache:
         return digest((str(PREPARATION_VERSION), case.imaging, case.segmentation, *made_by))
 
     def _build(self, case: CaseFingerprint, folder: Path) -> PreparedCase:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
+        locks = self.folder / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(locks / folder.name):
             made_meanwhile = self._open(case, folder)
             if made_meanwhile is not None:
                 return made_meanwhile

@@ -1,24 +1,32 @@
-"""Cases: one patient's scan and labels in a folder of KiTS19's layout."""
+"""Cases: a scan and its labels, of one patient."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kidneyseg.ct.findings import CaseError, Kind
+from kidneyseg.ct.layouts import CaseFiles, list_files
 from kidneyseg.ct.volumes import Geometry, read_labels, read_scan
 from kidneyseg.errors import DataError
 
-AFFINE_TOLERANCE_MM = 1e-2  # float noise between two headers of the same grid
+GRID_TOLERANCE_MM = 0.1  # between corners; a qform and an sform of the same grid differ by less
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """Where a case's two files lie."""
 
-    name: str  # of its folder
+    name: str
     imaging: Path
     segmentation: Path
+    patient: str = ""  # whose cases stay together; empty becomes the case's name
+
+    def __post_init__(self) -> None:
+        if not self.patient:
+            object.__setattr__(self, "patient", self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,24 +38,32 @@ class CaseVolumes:
     geometry: Geometry  # of the scan
 
 
-def list_cases(folder: Path) -> list[Case]:
-    """List the labelled cases below `folder`, by name. Cases without labels are left out.
+def list_cases(data: Path) -> list[Case]:
+    """List the labelled cases of a data folder or table (`kidneyseg.ct.layouts`), by name.
 
-    Raises DataError where there is no folder, or no labelled case in it.
+    Cases without labels are left out. Raises DataError where there is no folder, or no labelled
+    case in it, or a scan is missing.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such data folder; expected one with case folders as KiTS19")
     cases = []
-    for place in sorted(path for path in folder.iterdir() if path.is_dir()):
-        imaging, segmentation = _file(place, "imaging"), _file(place, "segmentation")
-        if imaging is not None and segmentation is not None:
-            cases.append(Case(name=place.name, imaging=imaging, segmentation=segmentation))
-        elif segmentation is not None:
-            raise DataError(f"{place}: no imaging.nii.gz beside the segmentation; fetch it again")
+    for files in list_files(data):
+        if files.segmentation is None:
+            continue
+        if files.imaging is None:
+            raise missing_scan(files)
+        for path in (files.imaging, files.segmentation):
+            if not path.is_file():
+                raise CaseError(f"{path}: no such file, named in {data}", Kind.MISSING)
+        case = Case(
+            name=files.name,
+            imaging=files.imaging,
+            segmentation=files.segmentation,
+            patient=files.patient,
+        )
+        cases.append(case)
     if not cases:
         raise DataError(
-            f"{folder}: no labelled case; expected case_00000/imaging.nii.gz and "
-            "segmentation.nii.gz, as in KiTS19"
+            f"{data}: no labelled case; expected case_00000/imaging.nii.gz and "
+            "segmentation.nii.gz, as in KiTS19, or imagesTr and labelsTr, as in nnU-Net"
         )
     return cases
 
@@ -60,35 +76,57 @@ def read_case(case: Case, kidney_labels: tuple[int, ...]) -> CaseVolumes:
     """
     labels = read_labels(case.segmentation)
     scan = read_scan(case.imaging)
-    _check_same_grid(case, scan.geometry, labels.geometry)
+    check_same_grid(case.segmentation, scan.geometry, labels.geometry)
     kidney = np.isin(labels.array, kidney_labels)
-    unknown = set(np.unique(labels.array[~kidney]).tolist()) - {0}
-    if unknown:
-        raise DataError(
-            f"{case.segmentation}: holds the labels {sorted(unknown)}; expected 0 and "
-            f"{list(kidney_labels)} (data.kidney_labels)"
-        )
+    check_labels(case.segmentation, np.unique(labels.array[~kidney]).tolist(), kidney_labels)
     if not kidney.any():
-        raise DataError(f"{case.segmentation}: no voxel is kidney; leave the case out or label it")
+        raise no_kidney(case.segmentation)
     return CaseVolumes(scan_hu=scan.array, kidney=kidney, geometry=scan.geometry)
 
 
-def _file(place: Path, stem: str) -> Path | None:
-    for name in (f"{stem}.nii.gz", f"{stem}.nii"):
-        if (place / name).is_file():
-            return place / name
-    return None
+def check_labels(path: Path, present: Collection[int], kidney_labels: tuple[int, ...]) -> None:
+    """Refuse labels that are neither 0 nor one of `kidney_labels`. Raises CaseError."""
+    unknown = set(present) - {0, *kidney_labels}
+    if unknown:
+        raise CaseError(
+            f"{path}: holds the labels {sorted(unknown)}; expected 0 and "
+            f"{list(kidney_labels)} (data.kidney_labels)",
+            Kind.UNKNOWN_LABELS,
+        )
 
 
-def _check_same_grid(case: Case, scan: Geometry, labels: Geometry) -> None:
+def check_same_grid(path: Path, scan: Geometry, labels: Geometry) -> None:
+    """Refuse labels, the file at `path`, that do not lie on the scan's grid. Raises CaseError."""
     if scan.shape != labels.shape:
-        raise DataError(
-            f"{case.segmentation}: shape {labels.shape} (slices, rows, columns); expected the "
-            f"scan's {scan.shape}"
+        raise CaseError(
+            f"{path}: shape {labels.shape} (slices, rows, columns); expected the "
+            f"scan's {scan.shape}",
+            Kind.GRID,
         )
-    gap_mm = float(np.abs(scan.canonical_affine - labels.canonical_affine)[:3].max())
-    if gap_mm > AFFINE_TOLERANCE_MM:
-        raise DataError(
-            f"{case.segmentation}: its affine differs from the scan's by {gap_mm:.3g} mm; "
-            f"expected at most {AFFINE_TOLERANCE_MM} mm: label the scan on its own grid"
+    gap_mm = _gap_mm(scan, labels)
+    if gap_mm > GRID_TOLERANCE_MM:
+        raise CaseError(
+            f"{path}: its affine puts a corner {gap_mm:.3g} mm from the scan's; "
+            f"expected at most {GRID_TOLERANCE_MM} mm: label the scan on its own grid",
+            Kind.GRID,
         )
+
+
+def missing_scan(files: CaseFiles) -> CaseError:
+    """The error of labels without their scan."""
+    return CaseError(
+        f"{files.place}: no {files.scan_name} beside the segmentation; fetch it again", Kind.MISSING
+    )
+
+
+def no_kidney(path: Path) -> CaseError:
+    """The error of a label map at `path` without kidney."""
+    return CaseError(f"{path}: no voxel is kidney; leave the case out or label it", Kind.NO_KIDNEY)
+
+
+def _gap_mm(first: Geometry, second: Geometry) -> float:
+    """How far apart the same corner of two grids of one shape can lie."""
+    corners = np.array([(*corner, 1) for corner in np.ndindex(2, 2, 2)])  # (8, 4)
+    corners[:, :3] *= np.array(first.shape) - 1
+    gaps = corners @ (first.canonical_affine - second.canonical_affine)[:3].T
+    return float(np.linalg.norm(gaps, axis=1).max())

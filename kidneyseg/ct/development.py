@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from kidneyseg.ct.cache import PreparedCase, SliceCache
 from kidneyseg.ct.cases import list_cases
-from kidneyseg.ct.fingerprints import CaseFingerprint, Fingerprints, data_fingerprint
+from kidneyseg.ct.fingerprints import CaseFingerprint, data_fingerprint
 from kidneyseg.ct.slices import SliceDataset
 from kidneyseg.ct.splits import Split, split_cases, write_split
 from kidneyseg.errors import DataError
@@ -48,8 +48,7 @@ def find_development_cases(environment: Environment) -> DevelopmentCases:
         raise DataError("no data folder: give --data, or data.folder in the environment")
     cases = list_cases(folder)
     cache = SliceCache(runs.cache(environment), environment.data)
-    fingerprints = Fingerprints(cache.folder / "fingerprints")
-    known = {case.name: fingerprints.of_case(case) for case in cases}
+    known = {case.name: cache.fingerprints.of_case(case) for case in cases}
     split = split_cases(list(known), environment.data, data_fingerprint(list(known.values())))
     write_split(split, runs.evaluation_data(split.fingerprint))
     return DevelopmentCases(

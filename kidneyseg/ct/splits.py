@@ -71,9 +71,13 @@ def read_split(path: Path) -> Split:
     """Read `evaluation_data.json`. Raises DataError."""
     try:
         return Split.model_validate_json(path.read_text())
-    except (OSError, ValidationError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
+    except ValidationError as error:
+        detail = error.errors()[0]
+        key = ".".join(str(part) for part in detail["loc"]) or "JSON"
+        reason = f"{key}: {detail['msg']}"
         raise DataError(f"{path}: not a split that this program wrote ({reason})") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a split that this program wrote ({error})") from error
 
 
 def _rank(seed: int, name: str) -> str:

@@ -10,8 +10,9 @@ stream is an error and never silently a scan.
 """
 
 import gzip
-import os
-import zlib
+import logging
+import math
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,8 +21,8 @@ from typing import IO, Any, Generic, TypeVar
 
 import nibabel as nib
 import numpy as np
-from isal import igzip
-from nibabel.filebasedimages import ImageFileError
+from isal import igzip, igzip_lib
+from nibabel.arrayproxy import ArrayProxy
 from nibabel.orientations import (
     apply_orientation,
     axcodes2ornt,
@@ -33,6 +34,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
+from kidneyseg.ct.findings import CaseError, Kind
 from kidneyseg.errors import DataError
 
 CANONICAL_AXES = ("I", "P", "L")
@@ -41,6 +43,13 @@ DEFLATE_LIMIT = 1032  # deflate never expands a byte to more than this many
 HU_RANGE = (-1024, 3071)  # below it lies padding, above it metal; both are clipped
 SHEAR_TOLERANCE = 0.01  # |cosine| between two voxel axes
 
+DAMAGE: tuple[type[Exception], ...] = (
+    EOFError,
+    gzip.BadGzipFile,
+    igzip_lib.IsalError,  # type: ignore[assignment]  # the stub makes an instance of it
+)
+SILENT = logging.getLogger(__name__)  # takes nibabel's remarks on headers
+SILENT.disabled = True
 
 T = TypeVar("T", bound=np.generic)
 
@@ -81,14 +90,18 @@ def read_scan(path: Path) -> Volume[np.int16]:
 
     Raises DataError for a file that is missing, cut, damaged, not 3-D, sheared, or not finite.
     """
-    stored, geometry, slope, intercept = _read(path)
-    if slope != 1 or intercept != 0:
-        stored = stored * np.float32(slope) + np.float32(intercept)
-    if stored.dtype.kind == "f":
-        if not np.isfinite(stored).all():
-            raise DataError(f"{path}: holds NaN or infinite values; expected HU everywhere")
-        stored = np.rint(stored)
-    hu = np.clip(stored, *HU_RANGE).astype(np.int16)
+    values, geometry = _read(path)
+    low, high = HU_RANGE
+    if values.dtype.kind == "f":
+        if not np.isfinite(values).all():
+            raise CaseError(
+                f"{path}: holds NaN or infinite values; expected HU everywhere", Kind.NOT_FINITE
+            )
+        values = np.rint(values)
+    else:  # older numpy refuses bounds that the type cannot hold
+        limits = np.iinfo(values.dtype)
+        low, high = max(low, limits.min), min(high, limits.max)
+    hu = np.clip(values, low, high).astype(np.int16)
     return Volume(array=_reorient(hu, geometry.to_canonical), geometry=geometry)
 
 
@@ -97,21 +110,22 @@ def read_labels(path: Path) -> Volume[np.uint8]:
 
     Raises DataError as `read_scan` does, and for values that are not whole numbers 0..255.
     """
-    stored, geometry, slope, intercept = _read(path)
-    if slope != 1 or intercept != 0:
-        stored = stored * np.float32(slope) + np.float32(intercept)
+    values, geometry = _read(path)
     with np.errstate(invalid="ignore"):
-        labels = stored.astype(np.uint8)
-    if not np.array_equal(labels, stored):
-        wrong = stored[labels != stored].flat[0]
-        raise DataError(f"{path}: holds the label {wrong}; expected whole numbers from 0 to 255")
+        labels = values.astype(np.uint8)
+    if not np.array_equal(labels, values):
+        wrong = values[labels != values].flat[0]
+        raise CaseError(
+            f"{path}: holds the label {wrong}; expected whole numbers from 0 to 255",
+            Kind.LABEL_VALUES,
+        )
     return Volume(array=_reorient(labels, geometry.to_canonical), geometry=geometry)
 
 
 def read_geometry(path: Path) -> Geometry:
     """Read only the header, and check it. Raises DataError."""
     with _opened(path) as stream:
-        return _geometry(path, _load(path, stream))
+        return _geometry(path, _read_header(path, stream))
 
 
 def write_mask(
@@ -128,7 +142,8 @@ def write_mask(
     header.set_data_dtype(np.uint8)
     header.set_slope_inter(1, 0)
     header["cal_min"], header["cal_max"] = 0, 0
-    _save(nib.Nifti1Image(apply_orientation(mask, back), geometry.affine, header), path)
+    stored = apply_orientation(mask, back).reshape(header.get_data_shape())  # 4-D, if the scan is
+    _save(nib.Nifti1Image(stored, geometry.affine, header), path)
 
 
 def write_kits19_case(
@@ -153,58 +168,86 @@ def write_kits19_case(
         _save(image, folder / f"{name}.nii.gz")
 
 
-def _read(path: Path) -> tuple[NDArray[Any], Geometry, float, float]:
-    """Read the stored array, unscaled, and what its header says: geometry, slope, intercept."""
+def _read(path: Path) -> tuple[NDArray[Any], Geometry]:
+    """Read the stored array, scaled as its header says, and where it lies."""
     with _opened(path) as stream:
-        image = _load(path, stream)
-        geometry = _geometry(path, image)
-        slope, intercept = image.header.get_slope_inter()
-        # An array proxy knows `get_unscaled`; the stub of nibabel's images does not.
-        stored: NDArray[Any] = image.dataobj.get_unscaled()  # type: ignore[attr-defined]
+        header = _read_header(path, stream)
+        geometry = _geometry(path, header)
+        stored: NDArray[Any] = ArrayProxy(stream, header, mmap=False).get_unscaled()
         if stream.read(1):
-            raise DataError(f"{path}: goes on after its last voxel; expected the file to end there")
+            raise CaseError(
+                f"{path}: goes on after its last voxel; expected the file to end there",
+                Kind.DAMAGED,
+            )
     if stored.dtype.kind not in "iuf":
-        raise DataError(f"{path}: voxels of type {stored.dtype}; expected whole or real numbers")
-    stored = stored.reshape(stored.shape[:3], order="F")
-    return stored, geometry, 1.0 if slope is None else slope, intercept or 0.0
+        raise CaseError(
+            f"{path}: voxels of type {stored.dtype}; expected whole or real numbers",
+            Kind.VOXEL_TYPE,
+        )
+    stored = stored.reshape(stored.shape[:3])
+    slope, intercept = header.get_slope_inter()
+    if slope is None or (slope, intercept) == (1, 0):
+        return stored, geometry
+    with np.errstate(over="ignore", invalid="ignore"):
+        return stored * np.float32(slope) + np.float32(intercept), geometry
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
     """Open a .nii or .nii.gz file; damage found while it is read becomes a DataError."""
     if not path.is_file():
-        raise DataError(f"{path}: no such file")
+        raise CaseError(f"{path}: no such file", Kind.MISSING)
     try:
         with igzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
             yield stream
-    except (EOFError, gzip.BadGzipFile, igzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: cut or damaged ({error}); fetch it again") from error
+    except DAMAGE as error:
+        raise CaseError(
+            f"{path}: cut or damaged ({error}); fetch it again", Kind.DAMAGED
+        ) from error
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
+        reason = " ".join(str(error).split())
+        raise CaseError(f"{path}: cannot be read ({reason})", Kind.UNREADABLE) from error
 
 
-def _load(path: Path, stream: IO[bytes]) -> nib.Nifti1Image:
+def _read_header(path: Path, stream: IO[bytes]) -> nib.Nifti1Header:
+    """Read the header and check it, also for what nibabel would mend without a word."""
     try:
-        return nib.Nifti1Image.from_stream(stream)  # type: ignore[arg-type]
-    except (ImageFileError, HeaderDataError, WrapStructError, ValueError) as error:
-        raise DataError(f"{path}: not a NIfTI-1 file ({error})") from error
+        block = nib.Nifti1Header(stream.read(348), check=False)
+        sizes_mm = block["pixdim"][1:4].tolist()
+        block.check_fix(logger=SILENT)  # before extensions are looked for
+        stream.seek(0)
+        header: nib.Nifti1Header = nib.Nifti1Header.from_fileobj(stream, check=False)
+        header.check_fix(logger=SILENT)
+        header.get_best_affine()  # these three refuse numbers that make no sense
+        header.get_data_offset()
+        header.get_slope_inter()
+    except (HeaderDataError, WrapStructError, ValueError, OverflowError) as error:
+        raise CaseError(f"{path}: not a NIfTI-1 file ({error})", Kind.NOT_NIFTI) from error
+    if header["sform_code"] == 0 and 0 in sizes_mm:
+        raise CaseError(
+            f"{path}: spacing {sizes_mm} mm; expected it above 0 on every axis", Kind.SPACING
+        )
+    return header
 
 
-def _geometry(path: Path, image: nib.Nifti1Image) -> Geometry:
-    header = image.header
+def _geometry(path: Path, header: nib.Nifti1Header) -> Geometry:
     shape = header.get_data_shape()
     if len(shape) < 3 or any(n != 1 for n in shape[3:]):
-        raise DataError(f"{path}: shape {shape}; expected three dimensions")
+        raise CaseError(f"{path}: shape {shape}; expected three dimensions", Kind.NOT_3D)
     if min(shape) < 1 or max(shape) > LARGEST_AXIS:
-        raise DataError(f"{path}: shape {shape}; expected 1 to {LARGEST_AXIS} voxels along an axis")
-    promised = int(np.prod(shape, dtype=object)) * header.get_data_dtype().itemsize
+        raise CaseError(
+            f"{path}: shape {shape}; expected 1 to {LARGEST_AXIS} voxels along an axis",
+            Kind.TOO_LARGE,
+        )
+    promised = math.prod(shape) * header.get_data_dtype().itemsize + header.get_data_offset()
     possible = path.stat().st_size * (DEFLATE_LIMIT if path.suffix == ".gz" else 1)
     if promised > possible:
-        raise DataError(
-            f"{path}: cut or damaged (its header promises {promised} bytes of voxels, "
-            f"more than {path.stat().st_size} bytes of file can hold); fetch it again"
+        raise CaseError(
+            f"{path}: cut or damaged (its header promises {promised} bytes, "
+            f"more than {path.stat().st_size} bytes of file can hold); fetch it again",
+            Kind.DAMAGED,
         )
-    affine = np.asarray(image.affine, dtype=np.float64)
+    affine = np.asarray(header.get_best_affine(), dtype=np.float64)
     _check_affine(path, affine)
     orientation = ornt_transform(io_orientation(affine), axcodes2ornt(CANONICAL_AXES))
     axes = np.argsort(orientation[:, 0])  # stored axis of each canonical one
@@ -219,15 +262,21 @@ def _geometry(path: Path, image: nib.Nifti1Image) -> Geometry:
 
 
 def _check_affine(path: Path, affine: NDArray[np.float64]) -> None:
+    if not np.isfinite(affine).all():
+        raise CaseError(f"{path}: affine {affine.tolist()}; expected finite numbers", Kind.SPACING)
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    if not np.isfinite(affine).all() or lengths.min() <= 0:
-        raise DataError(f"{path}: spacing {lengths.tolist()} mm; expected it above 0 on every axis")
+    if lengths.min() <= 0:
+        raise CaseError(
+            f"{path}: spacing {lengths.tolist()} mm; expected it above 0 on every axis",
+            Kind.SPACING,
+        )
     directions = affine[:3, :3] / lengths
     shear = np.abs(directions.T @ directions - np.eye(3)).max()
     if shear > SHEAR_TOLERANCE:
-        raise DataError(
+        raise CaseError(
             f"{path}: sheared affine (cosine {shear:.3f} between two axes, expected 0); "
-            "resample it to right angles, a tilted gantry for instance"
+            "resample it to right angles, a tilted gantry for instance",
+            Kind.SHEARED,
         )
 
 
@@ -240,7 +289,7 @@ def _save(image: nib.Nifti1Image, path: Path) -> None:
     """Write under a temporary name and rename, so that no half file is ever seen."""
     path.parent.mkdir(parents=True, exist_ok=True)
     suffix = ".nii.gz" if path.name.endswith(".nii.gz") else ".nii"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{suffix}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{suffix}")
     try:
         image.to_filename(temporary)
         temporary.replace(path)

@@ -17,10 +17,10 @@ DEMO_SEED = 0
 def write_phantoms(folder: Path, n_cases: int, seed: int, size: PhantomSize) -> Iterator[Path]:
     """Draw cases and write them below `folder`, which must be empty; yield each case's folder.
 
-    The same seed gives the same scans. Raises DataError when `folder` holds anything.
+    The same seed gives the same scans. Raises DataError when `folder` holds anything or is a file.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise DataError(f"{folder}: is not empty; expected a new folder for the phantoms")
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise DataError(f"{folder}: is not an empty folder; expected a new one for the phantoms")
     for number in range(n_cases):
         phantom = draw_phantom(seed, number, size)
         case = folder / f"case_{number:05d}"

@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from kidneyseg.phantom.drawing import Phantom, PhantomSize, draw_phantom, draw_phantom_around
 from kidneyseg.errors import DataError, SettingsError
+from kidneyseg.phantom.drawing import Phantom, PhantomSize, draw_phantom, draw_phantom_around
 
 CASES = 3
 

@@ -1,0 +1,114 @@
+"""From a data folder to training and validation slices; the test cases stay sealed."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kidneyseg.ct import cache as cache_module
+from kidneyseg.ct.cases import Case, CaseVolumes, read_case
+from kidneyseg.ct.development import find_development_cases
+from kidneyseg.ct.splits import read_split
+from kidneyseg.errors import DataError
+from kidneyseg.runs import Runs
+from kidneyseg.settings import Environment
+
+N_CASES = 5  # 3 / 1 / 1
+
+
+@pytest.fixture
+def data(tmp_path: Path, write_case: Callable[..., Case]) -> Path:
+    for number in range(N_CASES):
+        write_case(f"case_{number:05d}", seed=number)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def environment(tmp_path: Path, data: Path) -> Environment:
+    return Environment.model_validate(
+        {
+            "data": {
+                "folder": data,
+                "downsampling": 2,
+                "slice_size": (16, 16),
+                "margin_slices": 1,
+            },
+            "network": {"input_slices": 3},
+            "common": {"runs": tmp_path / "runs"},
+        }
+    )
+
+
+def test_the_test_cases_are_never_read(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+
+    def remember(case: Case, kidney_labels: tuple[int, ...]) -> CaseVolumes:
+        read.append(case.name)
+        return read_case(case, kidney_labels)
+
+    monkeypatch.setattr(cache_module, "read_case", remember)
+    found = find_development_cases(environment)
+    assert read == []
+    list(found.prepare())
+    assert sorted(read) == sorted(found.split.training + found.split.validation)
+    assert len(found.split.test) == 1
+
+
+def test_slices_go_where_their_case_goes(environment: Environment) -> None:
+    found = find_development_cases(environment)
+    training, validation = found.datasets(list(found.prepare()))
+    assert training.case_names == found.split.training
+    assert validation.case_names == found.split.validation
+    assert (len(training), len(validation)) == (3 * 5, 5)
+    assert training[0].images.shape == (1, 3, 16, 16)
+
+
+def test_the_split_is_written_with_the_runs(environment: Environment, tmp_path: Path) -> None:
+    found = find_development_cases(environment)
+    path = Runs(tmp_path / "runs").evaluation_data(found.split.fingerprint)
+    assert read_split(path) == found.split
+    assert json.loads(path.read_text())["test"] == list(found.split.test)
+    assert found.cache.folder == tmp_path / "runs" / "cache"
+
+
+def test_the_same_folder_again_is_the_same(environment: Environment) -> None:
+    assert find_development_cases(environment).split == find_development_cases(environment).split
+
+
+def test_a_cache_of_ones_own_is_used(environment: Environment, tmp_path: Path) -> None:
+    data = environment.data.model_copy(update={"cache": tmp_path / "disk"})
+    found = find_development_cases(environment.model_copy(update={"data": data}))
+    prepared = next(iter(found.prepare()))
+    assert prepared.folder.parent == tmp_path / "disk"
+    assert not (tmp_path / "runs" / "cache").exists()
+
+
+def test_a_read_only_data_folder_is_enough(environment: Environment, data: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in [data, *data.rglob("*")]}
+    for path in before:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    found = find_development_cases(environment)
+    assert len(list(found.prepare())) == N_CASES - 1
+    assert {path: path.stat().st_mtime_ns for path in [data, *data.rglob("*")]} == before
+    for path in before:
+        path.chmod(0o755)
+
+
+def test_changed_data_under_the_same_names_is_noticed(
+    environment: Environment, write_case: Callable[..., Case]
+) -> None:
+    find_development_cases(environment)
+    changed = write_case("case_00002", seed=99)
+    os.utime(changed.imaging, ns=(0, 0))
+    with pytest.raises(DataError, match=r"evaluation_data\.json: holds another split"):
+        find_development_cases(environment)
+
+
+def test_no_data_folder_is_said(environment: Environment) -> None:
+    data = environment.data.model_copy(update={"folder": None})
+    with pytest.raises(DataError, match="no data folder: give --data"):
+        find_development_cases(environment.model_copy(update={"data": data}))

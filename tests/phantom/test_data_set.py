@@ -1,0 +1,102 @@
+"""Phantoms on disk: a data folder like any other, made once."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kidneyseg.ct.cases import list_cases, read_case
+from kidneyseg.errors import DataError
+from kidneyseg.phantom import data_set
+from kidneyseg.phantom.data_set import DEMO_CASES, make_demo_phantoms, write_phantoms
+from kidneyseg.phantom.drawing import Phantom, PhantomSize, draw_phantom
+
+SMALL = PhantomSize.SMALL
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Draw tiny phantoms of noise instead; the numbers of those drawn."""
+    numbers: list[int] = []
+
+    def draw(seed: int, case_number: int, size: PhantomSize) -> Phantom:
+        numbers.append(case_number)
+        image = np.random.default_rng([seed, case_number]).integers(-100, 100, (4, 16, 16))
+        return Phantom(
+            image=image.astype(np.int16),
+            labels=(image > 0).astype(np.uint8),
+            spacing_mm=(5.0, 2.0, 2.0),
+        )
+
+    monkeypatch.setattr(data_set, "draw_phantom", draw)
+    return numbers
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_written_phantom_is_a_case_like_any_other(tmp_path: Path) -> None:
+    written = list(write_phantoms(tmp_path / "data", 1, 3, SMALL))
+    [case] = list_cases(tmp_path / "data")
+    assert written == [case.imaging.parent] == [tmp_path / "data" / "case_00000"]
+    volumes = read_case(case, (1, 2))
+    phantom = draw_phantom(3, 0, SMALL)
+    np.testing.assert_array_equal(volumes.scan_hu, phantom.image.clip(-1024, 3071))
+    np.testing.assert_array_equal(volumes.kidney, phantom.labels > 0)
+    assert volumes.geometry.spacing_mm == pytest.approx(phantom.spacing_mm)
+
+
+def test_each_case_is_given_when_it_is_whole(tmp_path: Path, drawn: list[int]) -> None:
+    for number, case in enumerate(write_phantoms(tmp_path / "data", 3, 0, SMALL)):
+        assert case.name == f"case_{number:05d}"
+        assert {p.name for p in case.iterdir()} == {"imaging.nii.gz", "segmentation.nii.gz"}
+        assert drawn == list(range(number + 1))
+
+
+def test_the_same_seed_gives_the_same_files(tmp_path: Path, drawn: list[int]) -> None:
+    for name, seed in (("first", 1), ("second", 1), ("other", 2)):
+        list(write_phantoms(tmp_path / name, 2, seed, SMALL))
+    assert content(tmp_path / "first") == content(tmp_path / "second")
+    assert content(tmp_path / "first") != content(tmp_path / "other")
+
+
+def test_an_empty_folder_is_taken(tmp_path: Path, drawn: list[int]) -> None:
+    assert len(list(write_phantoms(tmp_path, 2, 0, SMALL))) == 2
+
+
+def test_a_folder_that_holds_something_is_refused(tmp_path: Path, drawn: list[int]) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    for folder in (tmp_path, tmp_path / "notes.txt"):
+        with pytest.raises(DataError) as caught:
+            list(write_phantoms(folder, 2, 0, SMALL))
+        assert str(caught.value).startswith(f"{folder}: is not an empty folder; expected a new one")
+    assert drawn == []
+    assert content(tmp_path) == {"notes.txt": b"mine"}
+
+
+def test_the_demo_set_is_made_once(tmp_path: Path, drawn: list[int]) -> None:
+    folder = tmp_path / "runs" / "phantom"
+    assert len(list(make_demo_phantoms(folder))) == DEMO_CASES
+    assert [case.name for case in list_cases(folder)] == [f"case_{n:05d}" for n in range(12)]
+    assert list(make_demo_phantoms(folder)) == []
+    assert len(drawn) == DEMO_CASES
+
+
+def test_many_who_ask_at_once_make_one_demo_set(tmp_path: Path, drawn: list[int]) -> None:
+    def make(_: int) -> int:
+        return len(list(make_demo_phantoms(tmp_path / "phantom")))
+
+    with ThreadPoolExecutor(3) as threads:
+        assert sorted(threads.map(make, range(3))) == [0, 0, DEMO_CASES]
+    assert len(drawn) == DEMO_CASES
+
+
+def test_a_demo_set_cut_off_is_not_there(tmp_path: Path, drawn: list[int]) -> None:
+    making: Iterator[Path] = make_demo_phantoms(tmp_path / "phantom")
+    next(making)
+    making.close()  # type: ignore[attr-defined]
+    assert {path.name for path in tmp_path.iterdir()} <= {"phantom.lock"}
+    assert len(list(make_demo_phantoms(tmp_path / "phantom"))) == DEMO_CASES

@@ -1,0 +1,65 @@
+"""What is said about where a number comes from."""
+
+import importlib.metadata
+import platform
+import socket
+from pathlib import Path
+
+import pytest
+
+from kidneyseg import provenance
+from kidneyseg.provenance import code_fingerprint, host_name, library_versions
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package of two files in the place of this one."""
+    folder = tmp_path / "package"
+    (folder / "ct").mkdir(parents=True)
+    (folder / "provenance.py").write_text("one")
+    (folder / "ct" / "cache.py").write_text("two")
+    monkeypatch.setattr(provenance, "__file__", str(folder / "provenance.py"))
+    return folder
+
+
+def test_versions_name_all_that_decides_a_result() -> None:
+    versions = library_versions()
+    assert set(versions) == {"kidneyseg", "torch", "numpy", "nibabel", "optuna", "python"}
+    assert versions["numpy"] == importlib.metadata.version("numpy")
+    assert versions["python"] == platform.python_version()
+
+
+def test_the_fingerprint_of_the_code_is_the_same_twice() -> None:
+    assert code_fingerprint() == code_fingerprint()
+    assert len(bytes.fromhex(code_fingerprint())) == 32
+
+
+def test_the_fingerprint_does_not_depend_on_the_place(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = code_fingerprint()
+    moved = package.rename(tmp_path / "elsewhere")
+    monkeypatch.setattr(provenance, "__file__", str(moved / "provenance.py"))
+    assert code_fingerprint() == before
+
+
+def test_a_changed_moved_or_new_file_changes_the_fingerprint(package: Path) -> None:
+    found = [code_fingerprint()]
+    (package / "ct" / "cache.py").write_text("2")
+    found.append(code_fingerprint())
+    (package / "ct" / "cache.py").rename(package / "cache.py")
+    found.append(code_fingerprint())
+    (package / "ct" / "empty.py").write_text("")
+    found.append(code_fingerprint())
+    assert len(set(found)) == len(found)
+
+
+def test_compiled_files_do_not_count(package: Path) -> None:
+    before = code_fingerprint()
+    (package / "__pycache__").mkdir()
+    (package / "__pycache__" / "cache.cpython-311.pyc").write_bytes(b"\0")
+    assert code_fingerprint() == before
+
+
+def test_the_host_has_its_name() -> None:
+    assert host_name() == socket.gethostname()
