@@ -1,5 +1,7 @@
 """What varies from trial to trial. One name everywhere: file, field, database column."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from kidneyseg.settings import Part
@@ -17,3 +19,5 @@ class Hyperparameters(Part):
     gamma: float = Field(default=0.5, gt=0, le=1)  # StepLR: factor of a decay
     border_weight: float = Field(default=4.0, ge=0)  # w0 of the border term, after U-Net
     border_sigma_px: float = Field(default=3.0, gt=0, le=32)  # sigma of the border term
+    sampling: Literal["uniform", "balanced"] = "uniform"  # over slices (the report), or volumes
+    augmentation: float = Field(default=0.0, ge=0, le=1)  # strength; 0 is off, as in the report

@@ -27,7 +27,7 @@ class DataSettings(Part):
     downsampling: int | None = Field(default=None, ge=1, le=16)  # in-plane, each dimension
     spacing_mm: float | None = Field(default=None, gt=0, le=20)  # in-plane, instead of downsampling
     slice_size: tuple[int, int]  # (rows, columns) a slice is padded or cropped to
-    hu_window: tuple[float, float] = (-79.0, 304.0)  # HU clipped to it, then scaled to mean 0, SD 1
+    hu_window: tuple[float, float] = (-79.0, 304.0)  # HU are clipped to it, then scaled to [-1, 1]
     margin_slices: int = Field(default=20, ge=0)  # kept beyond the kidney, training and validation
     test_fraction: Fraction = 0.2  # of all cases
     validation_fraction: Fraction = 0.2  # of the cases that are not test cases

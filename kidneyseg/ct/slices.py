@@ -73,6 +73,11 @@ class SliceDataset(Dataset[SliceBatch]):
         fractions = np.array([case.manifest.kidney_fraction for case in cases])
         self.kidney_fraction = float((fractions * pixels).sum() / pixels.sum())
 
+    @property
+    def volumes(self) -> Tensor:
+        """(N,) int64: the index of every slice's case."""
+        return torch.from_numpy(self._volume_of)
+
     def __len__(self) -> int:
         return len(self._volume_of)
 

@@ -72,7 +72,7 @@ def write_card(description: ModelDescription) -> str:
         low=data.hu_window[0],
         high=data.hu_window[1],
         threshold=description.threshold,
-        hyperparameters="\n".join(f"| {name} | {value:g} |" for name, value in values),
+        hyperparameters="\n".join(f"| {name} | {_plain(value)} |" for name, value in values),
         study=provenance.study or "none",
         trial="none" if provenance.trial is None else provenance.trial,
         data=provenance.data,
@@ -83,3 +83,7 @@ def write_card(description: ModelDescription) -> str:
         host=provenance.host,
         versions=", ".join(f"{name} {version}" for name, version in provenance.versions.items()),
     )
+
+
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -25,7 +25,8 @@ from kidneyseg.model.description import (
 )
 from kidneyseg.network import QuickNAT, build_quicknat, channels_last
 from kidneyseg.provenance import Provenance
-from kidneyseg.training.trainer import EpochResult, TrainingSetup
+from kidneyseg.training.results import EpochResult
+from kidneyseg.training.trainer import TrainingSetup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,8 @@ from kidneyseg.hyperparameters import Hyperparameters
 from kidneyseg.model.folder import describe_model, save_model
 from kidneyseg.provenance import Provenance, code_fingerprint, host_name, library_versions
 from kidneyseg.training.device import find_device
-from kidneyseg.training.trainer import EpochResult, Training, TrainingSetup
+from kidneyseg.training.results import EpochResult
+from kidneyseg.training.trainer import Training, TrainingSetup
 
 
 def train_model(

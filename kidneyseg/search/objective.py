@@ -15,8 +15,9 @@ from kidneyseg.provenance import Provenance, code_fingerprint, host_name, librar
 from kidneyseg.runs import Runs
 from kidneyseg.search.events import EpochFinished, TrialStarted
 from kidneyseg.search.studies import Study
+from kidneyseg.training.results import EpochResult
 from kidneyseg.training.tensorboard import TensorBoardLog
-from kidneyseg.training.trainer import EpochResult, Training, TrainingSetup
+from kidneyseg.training.trainer import Training, TrainingSetup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

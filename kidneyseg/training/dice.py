@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor
 
-from kidneyseg.ct.preparation import LABEL_SCALE
-
 
 class VolumeDice:
     """Counts of predicted, true and shared kidney pixels of each volume.
@@ -27,17 +25,13 @@ class VolumeDice:
         )
         self._counts.index_add_(1, volumes, counts)
 
+    def merge(self, other: "VolumeDice", *, wanted: Tensor) -> None:
+        """Add other counts where `wanted`, a bool on the device, is true."""
+        self._counts += torch.where(wanted, other._counts, 0)
+
     def per_volume(self) -> list[float]:
         """The Dice of each volume."""
         shared, predicted, truth = self._counts.cpu().double()
         total = predicted + truth
         dice = torch.where(total > 0, 2 * shared / total.clamp(min=1), 1.0)
         return [float(value) for value in dice]
-
-
-def true_kidney(
-    labels: Tensor,  # (N, rows, columns) uint8, share of kidney x LABEL_SCALE
-    inside: Tensor,  # (N, rows, columns) bool
-) -> Tensor:  # (N, 1, rows, columns) bool
-    """A pixel is kidney when at least half of it is; padding never is."""
-    return ((labels >= LABEL_SCALE // 2) & inside).unsqueeze(1)

@@ -6,7 +6,7 @@ from typing import Self
 
 from torch.utils.tensorboard import SummaryWriter
 
-from kidneyseg.training.trainer import EpochResult, MeanLosses
+from kidneyseg.training.results import EpochResult, MeanLosses
 
 
 class TensorBoardLog:
@@ -33,6 +33,7 @@ class TensorBoardLog:
         _add(self._training, result.epoch, result.training_losses, result.training_dice)
         _add(self._validation, result.epoch, result.validation_losses, result.validation_dice)
         self._training.add_scalar("learning_rate", result.learning_rate, result.epoch)
+        self._training.add_scalar("slices_per_second", result.slices_per_second, result.epoch)
 
 
 def _add(writer: SummaryWriter, epoch: int, losses: MeanLosses, dice: float) -> None:

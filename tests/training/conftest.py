@@ -1,0 +1,39 @@
+"""Trainings of the smallest network on the tiny data."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from kidneyseg.ct.development import DevelopmentCases
+from kidneyseg.ct.slices import SliceDataset
+from kidneyseg.hyperparameters import Hyperparameters
+from kidneyseg.training.trainer import Training, TrainingSetup
+
+
+@pytest.fixture
+def build_training(
+    tiny_cases: DevelopmentCases, tiny_slices: tuple[SliceDataset, SliceDataset]
+) -> Callable[..., Training]:
+    """Build a training with some hyper-parameters, training settings and seed of one's own."""
+
+    def build(
+        hyperparameters: dict[str, Any] | None = None,
+        training: dict[str, Any] | None = None,
+        seed: int = 0,
+    ) -> Training:
+        environment = tiny_cases.environment
+        setup = TrainingSetup(
+            data=environment.data,
+            network=environment.network,
+            training=environment.training.model_copy(update=training or {}),
+            evaluation=environment.evaluation,
+            hyperparameters=Hyperparameters.model_validate(
+                {"learning_rate": 0.01, "batch_size": 7, **(hyperparameters or {})}
+            ),
+            seed=seed,
+        )
+        return Training(setup, *tiny_slices, torch.device("cpu"))
+
+    return build

@@ -1,0 +1,36 @@
+"""Devices by name."""
+
+import pytest
+import torch
+
+from kidneyseg.errors import SettingsError
+from kidneyseg.training.device import find_device
+
+
+def test_auto_is_the_first_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert find_device("auto") == torch.device("cuda:0")
+
+
+def test_auto_is_the_cpu_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert find_device("auto") == torch.device("cpu")
+
+
+def test_a_named_device_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert find_device("cpu").type == "cpu"
+    assert find_device("cuda:1") == torch.device("cuda", 1)
+
+
+@pytest.mark.parametrize("name", ["cuda:2", "cuda:7"])
+def test_a_gpu_that_is_not_there_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(SettingsError, match=f"'{name}': this machine has 2 GPUs"):
+        find_device(name)
+
+
+@pytest.mark.parametrize("name", ["", "gpu", "cuda:one", "cuda:-1", "meta", "mps"])
+def test_what_is_no_device_of_ours_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match=r"expected auto, cpu, cuda or cuda:0"):
+        find_device(name)
