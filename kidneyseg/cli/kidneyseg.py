@@ -1,5 +1,6 @@
 """`kidneyseg`: data and one network."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -7,7 +8,7 @@ import typer
 
 from kidneyseg.cli import options
 from kidneyseg.cli.options import Choices
-from kidneyseg.errors import CorrectableError, DataError
+from kidneyseg.errors import CorrectableError, DataError, ExitCode
 
 app = typer.Typer(
     help="Kidney segmentation in CT: data, one training, masks.",
@@ -20,25 +21,87 @@ app = typer.Typer(
 @app.command()
 def phantom(
     out: Annotated[Path, typer.Argument(help="A new folder.")],
-    cases: Annotated[int, typer.Option(help="How many scans.")],
+    cases: Annotated[
+        int | None, typer.Option(help="How many scans. Default with label maps: all of them.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same scans.")] = 0,
     size: Annotated[str, typer.Option(help="small (a laptop) or full (512 x 512).")] = "small",
+    from_segmentations: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Draw scans around the label maps of this folder."),
+    ] = None,
 ) -> None:
     """Make a synthetic data set in KiTS19's layout.
 
     Example: kidneyseg phantom phantoms/ --cases 12
     """
     from kidneyseg.cli.display import track
-    from kidneyseg.phantom.data_set import write_phantoms
+    from kidneyseg.phantom.data_set import (
+        find_segmentations,
+        write_phantoms,
+        write_phantoms_around,
+    )
     from kidneyseg.phantom.drawing import PhantomSize
 
-    if cases < 1:
+    if cases is None and from_segmentations is None:
+        raise CorrectableError("--cases is missing; expected how many scans to make")
+    if cases is not None and cases < 1:
         raise CorrectableError(f"--cases {cases}: expected 1 or more")
     if size not in list(PhantomSize):
         raise CorrectableError(f"--size {size}: expected {' or '.join(PhantomSize)}")
-    for _ in track(write_phantoms(out, cases, seed, PhantomSize(size)), "phantoms made", cases):
+    if from_segmentations is not None:
+        segmentations = find_segmentations(from_segmentations)[:cases]
+        total = len(segmentations)
+        written = write_phantoms_around(out, segmentations, seed)
+    else:
+        total = cases or 0
+        written = write_phantoms(out, total, seed, PhantomSize(size))
+    for _ in track(written, "phantoms made", total):
         pass
-    typer.echo(f"{cases} cases written to {out}")
+    typer.echo(f"{total} cases written to {out}")
+
+
+@app.command()
+def verify(
+    data: Annotated[
+        Path,
+        typer.Argument(help="Case folders as in KiTS19 or nnU-Net, or a table of paths (.csv)."),
+    ],
+    labels_only: Annotated[
+        bool, typer.Option("--labels-only", help="Check the labels; the scans may be missing.")
+    ] = False,
+    as_json: options.Json = False,
+    environment: options.EnvironmentName = "local",
+    set_: options.Set = None,
+) -> None:
+    """Check every case: errors with their cure, and notes of what is odd but right.
+
+    Example: kidneyseg verify kits19/data
+    """
+    from kidneyseg.cli.display import track
+    from kidneyseg.ct.findings import findings_text
+    from kidneyseg.ct.layouts import list_files
+    from kidneyseg.ct.verification import check_cases, collect_findings
+
+    settings = Choices(environment, data, set_ or []).environment.data
+    cases = list_files(data)
+    checking = check_cases(cases, settings, labels_only=labels_only)
+    findings = collect_findings(track(checking, "cases checked", len(cases)))
+    n_errors = sum(finding.is_error for finding in findings)
+    if as_json:
+        document = {
+            "data": str(data),
+            "cases": len(cases),
+            "errors": n_errors,
+            "notes": len(findings) - n_errors,
+            "findings": [finding.as_json() for finding in findings],
+        }
+        typer.echo(json.dumps(document))
+    else:
+        typer.echo(findings_text(findings), nl=bool(findings))
+        typer.echo(f"{len(cases)} cases: {n_errors} errors, {len(findings) - n_errors} notes")
+    if n_errors:
+        raise typer.Exit(ExitCode.FAILED)
 
 
 @app.command()

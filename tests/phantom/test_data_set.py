@@ -8,9 +8,16 @@ import numpy as np
 import pytest
 
 from kidneyseg.ct.cases import list_cases, read_case
+from kidneyseg.ct.volumes import read_labels, write_kits19_case
 from kidneyseg.errors import DataError
 from kidneyseg.phantom import data_set
-from kidneyseg.phantom.data_set import DEMO_CASES, make_demo_phantoms, write_phantoms
+from kidneyseg.phantom.data_set import (
+    DEMO_CASES,
+    find_segmentations,
+    make_demo_phantoms,
+    write_phantoms,
+    write_phantoms_around,
+)
 from kidneyseg.phantom.drawing import Phantom, PhantomSize, draw_phantom
 
 SMALL = PhantomSize.SMALL
@@ -100,3 +107,44 @@ def test_a_demo_set_cut_off_is_not_there(tmp_path: Path, drawn: list[int]) -> No
     making.close()  # type: ignore[attr-defined]
     assert {path.name for path in tmp_path.iterdir()} <= {"phantom.lock"}
     assert len(list(make_demo_phantoms(tmp_path / "phantom"))) == DEMO_CASES
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Path:
+    """Two label maps with a licence notice beside them."""
+    folder = tmp_path / "labels"
+    for name, seed in (("case_00004", 1), ("case_00009", 2)):
+        phantom = draw_phantom(seed, 0, SMALL)
+        thin = phantom.labels[8:20:4]
+        write_kits19_case(
+            folder / name, thin.astype(np.int16), thin, (20.0, *phantom.spacing_mm[1:])
+        )
+        (folder / name / "imaging.nii.gz").unlink()
+    (folder / "LICENSE").write_text("for research alone")
+    return folder
+
+
+def test_a_scan_drawn_around_labels_keeps_them_and_their_licence(
+    labels: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    maps = find_segmentations(labels)
+    assert [case.name for case in write_phantoms_around(out, maps, 0)] == [
+        "case_00004",
+        "case_00009",
+    ]
+    assert (out / "LICENSE").read_text() == "for research alone"
+    for case, source in zip(list_cases(out), maps, strict=True):
+        theirs = read_labels(source)
+        ours = read_labels(case.segmentation)
+        np.testing.assert_array_equal(ours.array, theirs.array)
+        assert ours.geometry.spacing_mm == pytest.approx(theirs.geometry.spacing_mm)
+        scan = read_case(case, (1, 2)).scan_hu
+        kidney = theirs.array == 1
+        assert 60 < np.median(scan[kidney]) < 250
+        assert (scan < -800).any()
+
+
+def test_a_folder_without_label_maps_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no label map; expected case_00000/segmentation\.nii\.gz"):
+        find_segmentations(tmp_path)
