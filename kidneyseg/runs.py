@@ -4,7 +4,9 @@ runs/studies.db                              trials (SQLite), unless --storage s
 runs/phantom/                                the data set made when none is given
 runs/cache/                                  prepared slices, shared by all trials and workers
 runs/splits/<split>/evaluation_data.json     case names by use; the test names are sealed
+runs/trainings/<setup>/                      checkpoints and log of one `kidneyseg train`
 runs/<study>/trial_00007/model/              the model folder of the trial's best epoch
+runs/<study>/trial_00007/checkpoints/        what it goes on from, until it is over
 runs/<study>/trial_00007/tensorboard/        its training and validation writers
 """
 
@@ -16,7 +18,7 @@ from kidneyseg.errors import SettingsError
 from kidneyseg.settings import Environment
 
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-RESERVED = ("phantom", "phantom.lock", "cache", "splits", "studies.db")
+RESERVED = ("phantom", "phantom.lock", "cache", "splits", "trainings", "studies.db")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,10 @@ class Runs:
         """The split of a fingerprint."""
         return self.folder / "splits" / split[:16] / "evaluation_data.json"
 
+    def training(self, setup: str) -> Path:
+        """The checkpoints and the log of one training outside a search, by its fingerprint."""
+        return self.folder / "trainings" / setup[:16]
+
     def study(self, study: str) -> Path:
         """A study's folder."""
         return self.folder / check_study_name(study)
@@ -54,6 +60,10 @@ class Runs:
     def tensorboard(self, study: str, trial: int) -> Path:
         """A trial's TensorBoard log."""
         return self._trial(study, trial) / "tensorboard"
+
+    def checkpoints(self, study: str, trial: int) -> Path:
+        """What a trial that is not over goes on from."""
+        return self._trial(study, trial) / "checkpoints"
 
     def _trial(self, study: str, trial: int) -> Path:
         return self.study(study) / f"trial_{trial:05d}"

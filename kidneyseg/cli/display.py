@@ -91,7 +91,9 @@ class SearchDisplay:
             case TrialStarted():
                 self._running[event.trial] = event
                 values = ", ".join(f"{k} {short(v)}" for k, v in event.hyperparameters.items())
-                self._print(f"trial {event.trial:>3}  starts       {values}")
+                before = f"  goes on after epoch {event.finished_epochs}"
+                more = before if event.finished_epochs else ""
+                self._print(f"trial {event.trial:>3}  starts       {values}{more}")
             case EpochFinished():
                 self._running[event.trial] = event
                 if not self._console.is_terminal:

@@ -1,14 +1,15 @@
 """One training outside a search, kept as a model folder."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from kidneyseg.ct.cache import PreparedCase
 from kidneyseg.ct.development import DevelopmentCases
+from kidneyseg.ct.fingerprints import digest
 from kidneyseg.hyperparameters import Hyperparameters
-from kidneyseg.model.folder import describe_model, save_model
+from kidneyseg.model.recording import Recording, forget, record, resume
 from kidneyseg.provenance import Provenance, code_fingerprint, host_name, library_versions
+from kidneyseg.runs import Runs
 from kidneyseg.training.device import find_device
 from kidneyseg.training.results import EpochResult
 from kidneyseg.training.trainer import Training, TrainingSetup
@@ -20,10 +21,13 @@ def train_model(
     hyperparameters: Hyperparameters,
     seed: int,
     out: Path,
-) -> Iterator[EpochResult]:
-    """Train, yield every epoch's result, and keep the best epoch's model in `out`."""
+) -> Generator[EpochResult, None, None]:
+    """Train, yield every epoch's result, and keep the best epoch's model in `out`.
+
+    A training of the same data, settings, hyper-parameters and seed that was interrupted goes on
+    from its last finished epoch. One that was finished is done anew.
+    """
     environment = found.environment
-    device = find_device(environment.common.device)
     setup = TrainingSetup(
         data=environment.data,
         network=environment.network,
@@ -31,6 +35,16 @@ def train_model(
         evaluation=environment.evaluation,
         hyperparameters=hyperparameters,
         seed=seed,
+        cases=digest((found.split.data, found.split.fingerprint)),
+    )
+    device = find_device(environment.common.device)
+    training = Training(setup, *found.datasets(prepared), device)
+    folder = Runs(environment.common.runs).training(setup.fingerprint)
+    recording = Recording(
+        model=out,
+        tensorboard=folder / "tensorboard",
+        checkpoints=folder / "checkpoints",
+        pictures=environment.common.pictures,
     )
     provenance = Provenance(
         data=found.split.data,
@@ -41,9 +55,6 @@ def train_model(
         device=str(device),
         host=host_name(),
     )
-    training = Training(setup, *found.datasets(prepared), device)
-    with closing(training.epochs()) as epochs:
-        for result in epochs:
-            if result.is_best:
-                save_model(out, training.network, describe_model(setup, result, provenance))
-            yield result
+    resume(training, recording)
+    yield from record(training, recording, provenance)
+    forget(recording)

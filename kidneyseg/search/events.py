@@ -22,6 +22,7 @@ class TrialStarted:
 
     trial: int
     hyperparameters: dict[str, Any]  # those that vary in this study
+    finished_epochs: int = 0  # by whoever trained these hyper-parameters before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

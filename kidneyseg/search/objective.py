@@ -10,13 +10,14 @@ from optuna.trial import TrialState
 
 from kidneyseg.ct.slices import SliceDataset
 from kidneyseg.hyperparameters import Hyperparameters
-from kidneyseg.model.folder import describe_model, save_model
+from kidneyseg.model.description import load_description
+from kidneyseg.model.recording import Recording, forget, record, resume
 from kidneyseg.provenance import Provenance, code_fingerprint, host_name, library_versions
 from kidneyseg.runs import Runs
 from kidneyseg.search.events import EpochFinished, TrialStarted
+from kidneyseg.search.lineage import lineage
 from kidneyseg.search.studies import Study
 from kidneyseg.training.results import EpochResult
-from kidneyseg.training.tensorboard import TensorBoardLog
 from kidneyseg.training.trainer import Training, TrainingSetup
 
 
@@ -29,6 +30,7 @@ class Workplace:
     training: SliceDataset
     validation: SliceDataset
     device: torch.device
+    pictures: bool = True  # of slices, in TensorBoard
 
 
 def run_trial(
@@ -36,42 +38,52 @@ def run_trial(
 ) -> Generator[TrialStarted | EpochFinished, None, None]:
     """Run one trial to its end and tell the database; yield what happens.
 
-    The trial's value is the validation Dice of its best epoch, whose model is kept.
+    The trial's value is the validation Dice of its best epoch, whose model is kept. One that was
+    handed back or whose worker died goes on after the last epoch that its checkpoints hold.
     """
     study = workplace.study
     definition = study.definition
     hyperparameters = definition.space.draw(trial, definition.fixed)
-    yield TrialStarted(trial=trial.number, hyperparameters=dict(trial.params))
     setup = _setup(study, hyperparameters)
     provenance = _provenance(workplace, trial.number)
     trial.set_user_attr("provenance", provenance.model_dump(mode="json"))
     training = Training(setup, workplace.training, workplace.validation, workplace.device)
-    best: EpochResult | None = None
-    folder = workplace.runs.tensorboard(study.name, trial.number)
-    with TensorBoardLog(folder) as log, closing(training.epochs()) as epochs:
+    recording = _recording(workplace, lineage(trial))
+    for epoch, dice in enumerate(resume(training, recording), start=1):
+        trial.report(dice, epoch)
+    yield TrialStarted(
+        trial=trial.number,
+        hyperparameters=dict(trial.params),
+        finished_epochs=training.finished_epochs,
+    )
+    with closing(record(training, recording, provenance)) as epochs:
         for result in epochs:
-            log.add(result)
-            if best is None or result.is_best:
-                best = result
-                model = workplace.runs.model(study.name, trial.number)
-                save_model(model, training.network, describe_model(setup, result, provenance))
             trial.report(result.validation_dice, result.epoch)
-            yield _epoch_finished(trial.number, setup, result, best)
+            yield _epoch_finished(trial.number, training, result)
             if not result.is_last and trial.should_prune():
-                _tell(study, trial, TrialState.PRUNED, best)
+                _tell(study, trial, TrialState.PRUNED, recording)
                 return
-    if best is None:
-        raise RuntimeError("a training without an epoch")
-    _tell(study, trial, TrialState.COMPLETE, best)
+    _tell(study, trial, TrialState.COMPLETE, recording)
 
 
-def _tell(study: Study, trial: optuna.Trial, state: TrialState, best: EpochResult) -> None:
+def _tell(study: Study, trial: optuna.Trial, state: TrialState, recording: Recording) -> None:
     """End the trial. A pruned one's value in the database is its last report: Optuna's rule."""
+    best = load_description(recording.model).validation
     trial.set_user_attr("best epoch", best.epoch)
-    trial.set_user_attr("best validation Dice", best.validation_dice)
+    trial.set_user_attr("best validation Dice", best.dice)
     trial.set_user_attr("validation Dice of each case", best.dice_of_case)
-    complete = state == TrialState.COMPLETE
-    study.optuna.tell(trial, best.validation_dice if complete else None, state)
+    study.optuna.tell(trial, best.dice if state == TrialState.COMPLETE else None, state)
+    forget(recording)
+
+
+def _recording(workplace: Workplace, number: int) -> Recording:
+    runs, study = workplace.runs, workplace.study.name
+    return Recording(
+        model=runs.model(study, number),
+        tensorboard=runs.tensorboard(study, number),
+        checkpoints=runs.checkpoints(study, number),
+        pictures=workplace.pictures,
+    )
 
 
 def _setup(study: Study, hyperparameters: Hyperparameters) -> TrainingSetup:
@@ -83,6 +95,7 @@ def _setup(study: Study, hyperparameters: Hyperparameters) -> TrainingSetup:
         evaluation=definition.settings.evaluation,
         hyperparameters=hyperparameters,
         seed=definition.seed,
+        cases=definition.cases,
     )
 
 
@@ -101,15 +114,13 @@ def _provenance(workplace: Workplace, number: int) -> Provenance:
     )
 
 
-def _epoch_finished(
-    number: int, setup: TrainingSetup, result: EpochResult, best: EpochResult
-) -> EpochFinished:
+def _epoch_finished(number: int, training: Training, result: EpochResult) -> EpochFinished:
     return EpochFinished(
         trial=number,
         epoch=result.epoch,
-        max_epochs=setup.training.max_epochs,
+        max_epochs=training.setup.training.max_epochs,
         dice=result.validation_dice,
-        best_dice=best.validation_dice,
+        best_dice=training.best_dice,
         loss=result.validation_losses.combined,
         seconds=result.seconds,
     )

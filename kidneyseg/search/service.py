@@ -38,6 +38,7 @@ class BegunStudy:
             training=training,
             validation=validation,
             device=find_device(device),
+            pictures=environment.common.pictures,
         )
 
 

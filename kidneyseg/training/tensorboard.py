@@ -1,9 +1,12 @@
 """TensorBoard logs of a training: one writer for training, one for validation."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 
 from kidneyseg.training.results import EpochResult, MeanLosses
@@ -12,9 +15,11 @@ from kidneyseg.training.results import EpochResult, MeanLosses
 class TensorBoardLog:
     """Two writers below a folder, `training/` and `validation/`. Evaluation writes its own."""
 
-    def __init__(self, folder: Path) -> None:
-        self._training = SummaryWriter(str(folder / "training"))
-        self._validation = SummaryWriter(str(folder / "validation"))
+    def __init__(self, folder: Path, first_epoch: int = 1) -> None:
+        # Whatever an interrupted training wrote of this epoch or later ones is hidden.
+        purge = first_epoch if first_epoch > 1 else None
+        self._training = SummaryWriter(str(folder / "training"), purge_step=purge)
+        self._validation = SummaryWriter(str(folder / "validation"), purge_step=purge)
 
     def __enter__(self) -> Self:
         return self
@@ -34,6 +39,11 @@ class TensorBoardLog:
         _add(self._validation, result.epoch, result.validation_losses, result.validation_dice)
         self._training.add_scalar("learning_rate", result.learning_rate, result.epoch)
         self._training.add_scalar("slices_per_second", result.slices_per_second, result.epoch)
+
+    def add_pictures(self, pictures: Mapping[str, NDArray[np.uint8]], epoch: int) -> None:
+        """Write pictures, (H, W, 3), by name, to the validation log."""
+        for name, picture in pictures.items():
+            self._validation.add_image(name, picture, epoch, dataformats="HWC")
 
 
 def _add(writer: SummaryWriter, epoch: int, losses: MeanLosses, dice: float) -> None:

@@ -12,7 +12,9 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Adam
 from torch.optim.lr_scheduler import StepLR
@@ -27,6 +29,7 @@ from kidneyseg.training.checkpoint import Checkpoint, Progress
 from kidneyseg.training.inputs import SliceInputs, slice_inputs
 from kidneyseg.training.loss import SliceLosses, kidney_logits, slice_losses
 from kidneyseg.training.memory import keep_freed_memory
+from kidneyseg.training.pictures import fullest_slices, outline
 from kidneyseg.training.pixel_weights import PixelWeighting
 from kidneyseg.training.results import EpochResult, EpochSums, MeanLosses
 from kidneyseg.training.sampling import epoch_order
@@ -38,7 +41,7 @@ MOST_SKIPPED_STEPS = 2  # in an epoch of few steps
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSetup:
-    """All that decides a training's result, besides the slices themselves."""
+    """All that decides a training's result; of the slices, only where they come from."""
 
     data: DataSettings
     network: NetworkSettings
@@ -46,6 +49,7 @@ class TrainingSetup:
     evaluation: EvaluationSettings
     hyperparameters: Hyperparameters
     seed: int
+    cases: str  # fingerprint of the data set and its split
 
     @property
     def fingerprint(self) -> str:
@@ -57,6 +61,7 @@ class TrainingSetup:
             "evaluation": self.evaluation.model_dump(mode="json"),
             "hyperparameters": self.hyperparameters.model_dump(mode="json"),
             "seed": self.seed,
+            "cases": self.cases,
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -97,6 +102,16 @@ class Training:
             border_weight=hyperparameters.border_weight,
             border_sigma_px=hyperparameters.border_sigma_px,
         )
+
+    @property
+    def best_dice(self) -> float:
+        """The highest validation Dice of the epochs that are over."""
+        return self._best_dice
+
+    @property
+    def finished_epochs(self) -> int:
+        """How many epochs are over, those before a resumption included."""
+        return len(self._history)
 
     def epochs(self) -> Generator[EpochResult, None, None]:
         """Train, yielding after every epoch, until patience or `max_epochs` ends it.
@@ -147,6 +162,19 @@ class Training:
             logits, losses = self._forward(inputs)
             sums.add(inputs, volumes, logits, losses, self.setup.evaluation.threshold)
         return sums
+
+    @torch.no_grad()
+    def pictures(self) -> dict[str, NDArray[np.uint8]]:
+        """The fullest slice of each validation case with both outlines, (H, W, 3), by case name."""
+        self.network.eval()
+        chosen = fullest_slices(self._validation)
+        inputs, _ = self._inputs(self._validation, list(chosen.values()))
+        logits, _ = self._forward(inputs)
+        predicted = (torch.sigmoid(logits) > self.setup.evaluation.threshold) & inputs.inside
+        middle = inputs.images[:, inputs.images.shape[1] // 2]
+        planes = (middle, inputs.kidney()[:, 0], predicted[:, 0])
+        images, truths, masks = (plane.cpu().numpy() for plane in planes)
+        return {name: outline(images[i], truths[i], masks[i]) for i, name in enumerate(chosen)}
 
     def checkpoint(self) -> Checkpoint:
         """Everything that the next epoch depends on. Needs a finished epoch."""

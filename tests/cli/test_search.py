@@ -66,7 +66,7 @@ def test_the_main_job_from_scans_to_a_mask(
 
     scan = tiny_data / "case_00000" / "imaging.nii.gz"
     assert kidneyseg(["predict", "--model", "best", "-i", str(scan), "-o", "mask.nii.gz"]) == 0
-    mask, ct = nib.load("mask.nii.gz"), nib.load(scan)
+    mask, ct = (nib.Nifti1Image.from_filename(path) for path in ("mask.nii.gz", scan))
     assert mask.shape == ct.shape
     assert np.array_equal(mask.affine, ct.affine)
     assert set(np.unique(np.asarray(mask.dataobj))) <= {0, 1}

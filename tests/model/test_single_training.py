@@ -53,6 +53,7 @@ def test_its_weights_are_those_of_the_best_epoch(longer: DevelopmentCases, tmp_p
         evaluation=environment.evaluation,
         hyperparameters=model.description.hyperparameters,
         seed=0,
+        cases="",
     )
     training = Training(setup, *longer.datasets(list(longer.prepare())), CPU)
     training.network = model.network

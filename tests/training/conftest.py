@@ -33,6 +33,7 @@ def build_training(
                 {"learning_rate": 0.01, "batch_size": 7, **(hyperparameters or {})}
             ),
             seed=seed,
+            cases=tiny_cases.split.fingerprint,
         )
         return Training(setup, *tiny_slices, torch.device("cpu"))
 
