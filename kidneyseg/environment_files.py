@@ -23,10 +23,10 @@ def load_environment(name: str, settings: Mapping[str, Any]) -> Environment:
     for key, value in settings.items():
         part, _, field = key.partition(".")
         values.setdefault(part, {})[field] = value
-        if key == "data.spacing_mm":
-            values["data"].pop("downsampling", None)
-        elif key == "data.downsampling":
-            values["data"].pop("spacing_mm", None)
+    # One of the two replaces the file's other one.
+    for key, other in (("spacing_mm", "downsampling"), ("downsampling", "spacing_mm")):
+        if f"data.{key}" in settings and f"data.{other}" not in settings:
+            values["data"].pop(other, None)
     return validate(Environment, values, "--set")
 
 

@@ -4,11 +4,12 @@ Every refusal names the file, the key, the wrong value and what was expected.
 """
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from kidneyseg.errors import SettingsError
@@ -36,14 +37,18 @@ def validate(model: type[M], values: dict[str, Any], source: str | Path) -> M:
 
 def describe(model: type[BaseModel], detail: ErrorDetails) -> str:
     """One line for one of pydantic's errors: key, value, expectation."""
-    key = ".".join(str(part) for part in detail["loc"])
+    path, known = _place(model, detail["loc"])
+    key = ".".join(path)
     if detail["type"] == "extra_forbidden":
-        return f"unknown key {key}; expected one of {', '.join(_keys(model, detail['loc'][:-1]))}"
+        return f"unknown key {key}; expected one of {', '.join(known)}"
     if detail["type"] == "missing":
         return f"{key} is missing"
+    if detail["type"] == "union_tag_not_found":
+        discriminator = detail["ctx"]["discriminator"].strip("'")
+        return f"{key}.{discriminator} is missing"
     expected = detail["msg"].removeprefix("Value error, ")
     expected = expected.replace("Input should be ", "expected ")
-    if isinstance(detail["input"], dict):
+    if not key or isinstance(detail["input"], dict):
         return f"{key}: {expected}" if key else expected
     return f"{key} = {detail['input']!r}: {expected}"
 
@@ -99,12 +104,29 @@ def _parse_value(text: str) -> Any:
         return text
 
 
-def _keys(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
-    """The keys of the part of `model` at `place`."""
-    for name in place:
-        field = model.model_fields.get(str(name))
-        if field is None or not isinstance(field.annotation, type):
-            return []
-        if issubclass(field.annotation, BaseModel):
-            model = field.annotation
-    return list(model.model_fields)
+def _place(
+    model: type[BaseModel], location: Sequence[int | str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The key that a file has at an error's location, and the keys it may have there."""
+    if not location:
+        return (), ()
+    name, *rest = location
+    field = model.model_fields.get(str(name))
+    inner = _part(field, rest[0]) if field is not None and rest else None
+    if field is None or inner is None:
+        return tuple(str(each) for each in location), tuple(model.model_fields)
+    # Where a part is one of several, the location names which one; no file does.
+    key, known = _place(inner, rest if field.discriminator is None else rest[1:])
+    return (str(name), *key), known
+
+
+def _part(field: FieldInfo, tag: int | str) -> type[BaseModel] | None:
+    """The part that a field holds; where it is one of several, the one that `tag` names."""
+    if field.discriminator is None:
+        kind: Any = field.annotation
+        return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+    kinds: tuple[type[BaseModel], ...] = get_args(field.annotation)
+    for each in kinds:
+        if tag in get_args(each.model_fields[str(field.discriminator)].annotation):
+            return each
+    return None

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from kidneyseg.ct.fingerprints import digest
 from kidneyseg.errors import SettingsError, StudyError
 from kidneyseg.search.space import SearchSpace, Value, check_hyperparameters, parse_space
 from kidneyseg.settings import (
@@ -83,6 +84,11 @@ class StudyDefinition(Part):
     data: str  # fingerprint of the data set
     split: str  # fingerprint of the split
 
+    @property
+    def cases(self) -> str:
+        """SHA-256 of the data set and its split."""
+        return digest((self.data, self.split))
+
     def data_settings(self) -> DataSettings:
         """The data settings, without a machine's paths."""
         return DataSettings.model_validate(self.settings.data)
@@ -122,6 +128,7 @@ def load_plan(name: str, hyperparameters: dict[str, Any]) -> StudyPlan:
     space_path = find_named_file("search_spaces", file.search_space)
     space = parse_space(read_toml(space_path), str(space_path))
     check_hyperparameters(hyperparameters, "--set")
+    check_hyperparameters(file.hyperparameters, str(path))
     _check_fixed(file, space, str(path))
     fixed = {**file.hyperparameters, **hyperparameters}
     space = space.without(set(hyperparameters))
@@ -175,7 +182,7 @@ def _check_fixed(file: StudyFile, space: SearchSpace, source: str) -> None:
 
 
 def _flat(value: Any, key: str = "") -> dict[str, Any]:
-    if isinstance(value, dict) and value:
+    if isinstance(value, dict):
         flat: dict[str, Any] = {}
         for name, inner in value.items():
             flat |= _flat(inner, f"{key}.{name}" if key else str(name))

@@ -20,6 +20,8 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from kidneyseg.provenance import host_name
+from kidneyseg.search.lineage import LINEAGE, lineage
+from kidneyseg.search.samplers import FIXED, start_point
 from kidneyseg.search.storage import Storage
 from kidneyseg.search.studies import Study
 from kidneyseg.search.tables import leases
@@ -194,10 +196,9 @@ def machine_identity() -> str:
 def _end_and_requeue(study: Study, trial: FrozenTrial, outcome: str, attempt: int) -> bool:
     if not end_trial(study, trial, outcome):
         return False
-    points = study.definition.start_points
-    start_point = points[trial.number] if trial.number < len(points) else {}
-    queued = trial.system_attrs.get("fixed_params", {})  # where Optuna keeps what was put in line
-    params = {**start_point, **queued, **trial.params}
+    point = start_point(study.definition, study.optuna, trial)
+    params = {**point, **trial.system_attrs.get(FIXED, {}), **trial.params}
     if params:
-        study.optuna.enqueue_trial(params, user_attrs={ATTEMPT: attempt})
+        kept = {ATTEMPT: attempt, LINEAGE: lineage(trial)}
+        study.optuna.enqueue_trial(params, user_attrs=kept)
     return True

@@ -55,12 +55,16 @@ def work_in_processes(
         for number, worker in enumerate(workers):
             _forward(number, worker.process, lines)
         running = len(workers)
-        while running:
-            number, line = lines.get()
-            if line is None:
-                running -= 1
-            else:
-                yield WorkerEvent(worker=number, event=from_json(line))
+        try:
+            while running:
+                number, line = lines.get()
+                if line is None:
+                    running -= 1
+                else:
+                    yield WorkerEvent(worker=number, event=from_json(line))
+        finally:
+            for worker in workers:
+                worker.stop()
         for worker in workers:
             worker.raise_failure()
 
@@ -105,6 +109,11 @@ class _Worker:
     process: subprocess.Popen[str]
     stderr: IO[str]
 
+    def stop(self) -> None:
+        """Ask it to hand its trial back and end."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+
     def raise_failure(self) -> None:
         """Wait for its end. Raises KidneysegError with its own last words where it failed."""
         code = self.process.wait()
@@ -140,12 +149,11 @@ def _worker(address: str, order: WorkOrder) -> Iterator[_Worker]:
         if process.stdin is not None:
             process.stdin.write(order.model_dump_json())
             process.stdin.close()
+        worker = _Worker(process, stderr)
         try:
-            yield _Worker(process, stderr)
+            yield worker
         finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-                process.wait()
+            worker.stop()
 
 
 def _forward(

@@ -16,26 +16,30 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kidneyseg.search.definition import TPE, Random, StudyDefinition
 
+FIXED = "fixed_params"  # where Optuna keeps the hyper-parameters of a trial that was put in line
+
 
 class StudySampler(BaseSampler):
-    """The sampler of one study. Trial k draws start point k while there is one."""
+    """The sampler of one study: draws the start points first."""
 
     def __init__(self, definition: StudyDefinition) -> None:
         self._definition = definition
         self._sampler: BaseSampler = RandomSampler(seed=definition.seed)
+        self._start_point: dict[str, Any] = {}
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Seed the sampler for this trial."""
         self._sampler = build_sampler(
             self._definition.sampler, trial_seed(self._definition.seed, trial.number)
         )
+        self._start_point = start_point(self._definition, study, trial)
         self._sampler.before_trial(study, trial)
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """Hyper-parameters that are drawn together; none at a start point."""
-        if self._start_point(trial):
+        if self._start_point:
             return {}
         return self._sampler.infer_relative_search_space(study, trial)
 
@@ -53,9 +57,8 @@ class StudySampler(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """Draw one: the start point's value where it has one."""
-        point = self._start_point(trial)
-        if param_name in point:
-            return point[param_name]
+        if param_name in self._start_point:
+            return self._start_point[param_name]
         return self._sampler.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(
@@ -68,9 +71,19 @@ class StudySampler(BaseSampler):
         """Let the sampler note what it keeps in the database."""
         self._sampler.after_trial(study, trial, state, values)
 
-    def _start_point(self, trial: FrozenTrial) -> dict[str, Any]:
-        points = self._definition.start_points
-        return dict(points[trial.number]) if trial.number < len(points) else {}
+
+def start_point(
+    definition: StudyDefinition, study: optuna.Study, trial: FrozenTrial
+) -> dict[str, Any]:
+    """The start point of a trial: the k-th trial with hyper-parameters of its own has point k.
+
+    A trial with those of one that was handed back has none.
+    """
+    if not definition.start_points or FIXED in trial.system_attrs:
+        return {}
+    before = study.get_trials(deepcopy=False)[: trial.number]
+    k = sum(FIXED not in other.system_attrs for other in before)
+    return dict(definition.start_points[k]) if k < len(definition.start_points) else {}
 
 
 def build_sampler(settings: TPE | Random, seed: int) -> BaseSampler:

@@ -10,12 +10,12 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.trial import Trial
-from pydantic import Field, RootModel, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, RootModel, create_model, model_validator
 
 from kidneyseg.errors import SettingsError
 from kidneyseg.hyperparameters import Hyperparameters
 from kidneyseg.settings import Part
-from kidneyseg.toml_files import describe
+from kidneyseg.toml_files import validate
 
 Value = bool | int | float | str
 
@@ -124,6 +124,7 @@ class SearchSpace(RootModel[dict[str, Range]]):
         check_hyperparameters(fixed, source)
         earlier = set(Hyperparameters.model_fields) - set(self.root)
         for name, range_ in self.root.items():
+            _check_whole(name, range_, source)
             for end in range_.ends():
                 check_hyperparameters({**fixed, name: end}, source)
             if unknown := set(range_.only_if) - earlier:
@@ -155,26 +156,22 @@ def parse_space(values: dict[str, Any], source: str) -> SearchSpace:
             raise SettingsError(
                 f"{source}: unknown hyper-parameter {name}; expected one of {known}"
             )
-    ranges = {}
-    for name, value in values.items():
-        try:
-            ranges[name] = _RANGE.validate_python(value)
-        except ValidationError as error:
-            detail = error.errors()[0]
-            detail["loc"] = (name, *detail["loc"][1:])
-            raise SettingsError(f"{source}: {describe(SearchSpace, detail)}") from error
-    return SearchSpace(ranges)
+    fields: dict[str, Any] = dict.fromkeys(values, (Range, ...))
+    file = validate(create_model("SearchSpaceFile", __base__=Part, **fields), values, source)
+    return SearchSpace({name: getattr(file, name) for name in values})
 
 
 def check_hyperparameters(values: dict[str, Any], source: str) -> Hyperparameters:
     """Make hyper-parameters of values. Raises SettingsError that names the source and the key."""
-    try:
-        return Hyperparameters.model_validate(values)
-    except ValidationError as error:
-        raise SettingsError(f"{source}: {describe(Hyperparameters, error.errors()[0])}") from error
+    return validate(Hyperparameters, values, source)
 
 
-_RANGE: TypeAdapter[FloatRange | IntRange | Choice] = TypeAdapter(Range)
+def _check_whole(name: str, range_: "FloatRange | IntRange | Choice", source: str) -> None:
+    """Ends may be whole where what lies between them is not."""
+    if isinstance(range_, FloatRange) and Hyperparameters.model_fields[name].annotation is int:
+        raise SettingsError(
+            f'{source}: {name}.type = "float": expected "int", it is a whole number'
+        )
 
 
 def _check_ends(low: float, high: float, *, log: bool) -> None:

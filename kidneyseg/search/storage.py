@@ -72,29 +72,31 @@ def parse_address(address: str) -> URL:
     """Read a SQLAlchemy address; `postgresql://` goes through psycopg. Raises StorageError."""
     try:
         url = make_url(address)
-        backend = url.get_backend_name()
-        url.get_dialect()
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise StorageError(
             "storage address: not one that SQLAlchemy reads; expected for example "
             "sqlite:///runs/studies.db or postgresql://user@host/database"
         ) from None
-    except (NoSuchModuleError, ImportError):
-        backend = url.drivername.partition("+")[0]
-        if backend not in ("postgresql", "postgres"):
-            raise StorageError(
-                f"{hide_password(url)}: no driver for {url.drivername}; expected sqlite or "
-                "postgresql, or install the driver"
-            ) from None
+    if "@" in (url.host or ""):
+        # What stands before it may be the end of a password.
+        raise StorageError("storage address: an @ in its password; expected it written as %40")
     if url.drivername in ("postgresql", "postgres"):
         return url.set(drivername="postgresql+psycopg")
+    try:
+        url.get_dialect()
+    except (NoSuchModuleError, ImportError):
+        raise StorageError(
+            f"{hide_password(url)}: no driver for {url.drivername}; expected sqlite or "
+            "postgresql, or install the driver"
+        ) from None
     return url
 
 
 def hide_password(url: URL) -> str:
     """The address as people may see it."""
     secret = {key: "***" for key in url.query if key in SECRET_QUERY_KEYS}
-    return url.update_query_dict(secret).render_as_string(hide_password=True)
+    hidden = url.update_query_dict(secret).render_as_string(hide_password=True)
+    return hidden.replace("%2A%2A%2A", "***")
 
 
 def _open(url: URL) -> RDBStorage:
@@ -108,7 +110,10 @@ def _open(url: URL) -> RDBStorage:
 def _made_by_another(error: Exception) -> bool:
     """Whether two processes made the same tables at once, so that trying again helps."""
     text = str(error).lower()
-    return any(words in text for words in ("already exists", "duplicate key", "locked"))
+    return any(
+        words in text
+        for words in ("already exists", "duplicate key", "unique constraint", "locked")
+    )
 
 
 def _engine_arguments(url: URL) -> dict[str, Any]:

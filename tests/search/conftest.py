@@ -1,0 +1,244 @@
+"""Studies of tiny trials, on SQLite and on a PostgreSQL server of the tests' own."""
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import psycopg
+import pytest
+from sqlalchemy import make_url
+
+from kidneyseg.search import worker
+from kidneyseg.search.definition import NoPruner, StudyFile, StudyPlan
+from kidneyseg.search.events import EpochFinished, TrialStarted
+from kidneyseg.search.objective import Workplace
+from kidneyseg.search.service import begin_study
+from kidneyseg.search.space import parse_space
+from kidneyseg.search.storage import Storage, open_storage
+from kidneyseg.settings import Environment
+
+SPACE = {
+    "learning_rate": {"type": "float", "low": 1e-3, "high": 1e-1, "log": True},
+    "beta": {"type": "float", "low": 0.05, "high": 5.0, "log": True},
+}
+PASSWORD = "s3cr:t/w@rd"  # of a server that lives for the tests
+START_SECONDS = 30
+
+
+def postgres_programs() -> Path | None:
+    """The folder of this machine's PostgreSQL server, if it has one."""
+    asked = shutil.which("pg_config")
+    folders = [Path("/usr/lib/postgresql")]
+    found = [path for folder in folders for path in sorted(folder.glob("*/bin"), reverse=True)]
+    if asked:
+        told = subprocess.run([asked, "--bindir"], capture_output=True, text=True, check=True)
+        found.insert(0, Path(told.stdout.strip()))
+    if directly := shutil.which("postgres"):
+        found.append(Path(directly).resolve().parent)
+    return next((path for path in found if (path / "initdb").exists()), None)
+
+
+def not_root() -> dict[str, Any]:
+    """How to start PostgreSQL, which refuses to run as root."""
+    if os.geteuid() != 0:
+        return {}
+    return {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid, "extra_groups": []}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+    return port
+
+
+def wait_until_ready(address: str, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            psycopg.connect(address, connect_timeout=5).close()
+        except psycopg.OperationalError:
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
+def serve_postgres(programs: Path, folder: Path) -> Iterator[str]:
+    """Run a server whose data lie in `folder`; yield its address; stop it."""
+    password_file = folder / "password"
+    password_file.write_text(PASSWORD)
+    if identity := not_root():
+        for path in (folder, password_file):
+            shutil.chown(path, "nobody", identity["group"])
+    data, port = folder / "data", free_port()
+    make: list[str | Path] = [
+        programs / "initdb",
+        "-D",
+        data,
+        "-U",
+        "kidneyseg",
+        "-A",
+        "scram-sha-256",
+    ]
+    make += ["--pwfile", password_file, "--no-sync", "--locale=C", "-E", "UTF8"]
+    subprocess.run(make, check=True, capture_output=True, cwd="/", **identity)
+    options = {
+        "listen_addresses": "127.0.0.1",
+        "port": port,
+        "unix_socket_directories": folder,
+        "fsync": "off",
+    }
+    serve: list[str | Path] = [programs / "postgres", "-D", data]
+    serve += [f"--{name}={value}" for name, value in options.items()]
+    log = (folder / "log").open("wb")
+    with log, subprocess.Popen(serve, cwd="/", stdout=log, stderr=log, **identity) as server:
+        try:
+            url = make_url(f"postgresql://kidneyseg@127.0.0.1:{port}/postgres")
+            address = url.set(password=PASSWORD).render_as_string(hide_password=False)
+            wait_until_ready(address, server)
+            yield address
+        finally:
+            server.send_signal(2)  # SIGINT: a fast shutdown
+            server.wait(START_SECONDS)
+
+
+@pytest.fixture(scope="session")
+def postgres_address() -> Iterator[str]:
+    """Give the address of a PostgreSQL database from which others can be made.
+
+    KIDNEYSEG_TEST_POSTGRES where it is set, else a server of this machine's own programs.
+    """
+    if given := os.environ.get("KIDNEYSEG_TEST_POSTGRES"):
+        yield given
+        return
+    programs = postgres_programs()
+    if programs is None:
+        pytest.skip("no PostgreSQL here; install it or set KIDNEYSEG_TEST_POSTGRES")
+    folder = Path(tempfile.mkdtemp(prefix="kidneyseg-postgres-"))
+    try:
+        yield from serve_postgres(programs, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres_database(postgres_address: str) -> Iterator[str]:
+    """Give the address of an empty PostgreSQL database."""
+    name = f"kidneyseg_test_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres_address, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+        yield make_url(postgres_address).set(database=name).render_as_string(hide_password=False)
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture
+def sqlite_address(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'studies.db'}"
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def address(request: pytest.FixtureRequest) -> str:
+    """Give the address of an empty database, of either kind."""
+    kind = {"sqlite": "sqlite_address", "postgres": "postgres_database"}[request.param]
+    address: str = request.getfixturevalue(kind)
+    return address
+
+
+@pytest.fixture
+def storage(sqlite_address: str) -> Iterator[Storage]:
+    """Give an open SQLite database."""
+    opened = open_storage(sqlite_address)
+    yield opened
+    opened.engine.dispose()
+
+
+@pytest.fixture
+def either_storage(address: str) -> Iterator[Storage]:
+    """Give an open database of either kind."""
+    opened = open_storage(address)
+    yield opened
+    opened.engine.dispose()
+
+
+@pytest.fixture
+def environment(environment_in: Callable[[Path], Environment], tmp_path: Path) -> Environment:
+    """Give settings of the tiny data, with a runs folder of the test's own."""
+    return environment_in(tmp_path / "runs")
+
+
+@pytest.fixture(scope="session")
+def build_plan() -> Callable[..., StudyPlan]:
+    """Build a plan that draws learning rate and beta, with parts of the study file replaced."""
+
+    def build(
+        space: dict[str, Any] | None = None,
+        start_points: tuple[dict[str, Any], ...] = ({"learning_rate": 0.01, "beta": 0.5},),
+        **file: Any,
+    ) -> StudyPlan:
+        values = {
+            "search_space": "tiny",
+            "sampler": {"name": "random"},
+            "pruner": NoPruner(name="none"),
+            **file,
+        }
+        return StudyPlan(
+            name="tiny",
+            file=StudyFile.model_validate(values),
+            space=parse_space(SPACE if space is None else space, "space.toml"),
+            fixed={"batch_size": 8},
+            start_points=start_points,
+        )
+
+    return build
+
+
+@pytest.fixture
+def build_workplace(
+    environment: Environment, build_plan: Callable[..., StudyPlan]
+) -> Callable[..., Workplace]:
+    """Create the study `tiny` in a database, or go on with it; give a place to work on it."""
+
+    def build(storage: Storage, plan: StudyPlan | None = None) -> Workplace:
+        begun = begin_study(storage, "tiny", plan or build_plan(), environment)
+        return begun.workplace("cpu")
+
+    return build
+
+
+def fake_trial(
+    workplace: Workplace, trial: optuna.Trial
+) -> Generator[TrialStarted | EpochFinished, None, None]:
+    """Draw, report two epochs and tell, as `run_trial` does, without a training."""
+    definition = workplace.study.definition
+    values = definition.space.draw(trial, definition.fixed)
+    yield TrialStarted(trial=trial.number, hyperparameters=dict(trial.params))
+    dice = 1 / (1 + values.beta)
+    for epoch in (1, 2):
+        trial.report(dice * epoch / 2, epoch)
+        yield EpochFinished(
+            trial=trial.number,
+            epoch=epoch,
+            max_epochs=2,
+            dice=dice * epoch / 2,
+            best_dice=dice * epoch / 2,
+            loss=1.0,
+            seconds=0.0,
+        )
+    workplace.study.optuna.tell(trial, dice)
+
+
+@pytest.fixture
+def quick_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let workers run trials that train nothing."""
+    monkeypatch.setattr(worker, "run_trial", fake_trial)
+    monkeypatch.setattr(worker, "POLL_SECONDS", 0.01)

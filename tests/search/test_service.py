@@ -1,0 +1,113 @@
+"""From what a person asked for to a place to work: on the right data only."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kidneyseg.errors import SettingsError, StudyError
+from kidneyseg.search.definition import StudyPlan
+from kidneyseg.search.service import begin_study, check_budget, join_study, study_environment
+from kidneyseg.search.storage import Storage
+from kidneyseg.search.studies import study_names
+from kidneyseg.settings import Environment
+
+Relocate = Callable[..., Environment]
+
+
+@pytest.fixture
+def plan(build_plan: Callable[..., StudyPlan]) -> StudyPlan:
+    return build_plan()
+
+
+@pytest.fixture
+def elsewhere(environment: Environment, tmp_path: Path) -> Relocate:
+    """The same settings on a copy of the data, with runs and cache of its own."""
+
+    def relocate(*, without: str | None = None) -> Environment:
+        copy = tmp_path / "copy"
+        shutil.copytree(str(environment.data.folder), copy)
+        if without is not None:
+            shutil.rmtree(copy / without)
+        data = environment.data.model_copy(update={"folder": copy, "cache": tmp_path / "cache"})
+        common = environment.common.model_copy(update={"runs": tmp_path / "other_runs"})
+        return environment.model_copy(update={"data": data, "common": common})
+
+    return relocate
+
+
+def test_cases_are_told_as_they_are_prepared(
+    storage: Storage, plan: StudyPlan, elsewhere: Relocate
+) -> None:
+    begun = begin_study(storage, "tiny", plan, elsewhere())
+    told = list(begun.prepare())
+    assert [event.done for event in told] == [1, 2, 3, 4]
+    assert {event.total for event in told} == {4}
+    assert [event.case for event in told] == [case.case.name for case in begun.cases.cases]
+
+
+def test_a_workplace_holds_development_slices_and_no_test_case(
+    storage: Storage, plan: StudyPlan, environment: Environment
+) -> None:
+    begun = begin_study(storage, "tiny", plan, environment)
+    workplace = begun.workplace("cpu")
+    split = begun.cases.split
+    assert workplace.training.case_names == split.training
+    assert workplace.validation.case_names == split.validation
+    assert not set(split.test) & {*split.training, *split.validation}
+    assert workplace.runs.folder == environment.common.runs
+
+
+def test_a_study_is_gone_on_with_on_a_copy_of_its_data(
+    storage: Storage, plan: StudyPlan, environment: Environment, elsewhere: Relocate
+) -> None:
+    first = begin_study(storage, "tiny", plan, environment)
+    assert begin_study(storage, "tiny", plan, elsewhere()).study.id == first.study.id
+
+
+def test_a_study_begun_on_other_data_is_refused(
+    storage: Storage, plan: StudyPlan, environment: Environment, elsewhere: Relocate
+) -> None:
+    begun = begin_study(storage, "tiny", plan, environment)
+    other = elsewhere(without=begun.cases.split.test[0])
+    with pytest.raises(StudyError, match=r"begun with something else: data was \w+\.\.\. and is"):
+        begin_study(storage, "tiny", plan, other)
+    with pytest.raises(StudyError, match=r"begun with something else: data was \w+\.\.\. and is"):
+        join_study(storage, "tiny", other)
+
+
+def test_who_joins_takes_the_studys_settings_and_their_own_folders(
+    storage: Storage, plan: StudyPlan, environment: Environment, elsewhere: Relocate
+) -> None:
+    study = begin_study(storage, "tiny", plan, environment).study
+    there = elsewhere()
+    training = there.training.model_copy(update={"max_epochs": 99})
+    found = study_environment(study, there.model_copy(update={"training": training}))
+    assert found == there
+    joined = join_study(storage, "tiny", there)
+    assert joined.study.id == study.id
+    assert joined.cases.environment == there
+
+
+def test_a_study_that_is_not_there_cannot_be_joined(
+    storage: Storage, environment: Environment
+) -> None:
+    with pytest.raises(StudyError, match="study 'tiny': not in"):
+        join_study(storage, "tiny", environment)
+
+
+def test_a_device_that_is_not_there_is_told_before_a_study_is_made(
+    storage: Storage, plan: StudyPlan, environment: Environment
+) -> None:
+    common = environment.common.model_copy(update={"device": "cuda:99"})
+    with pytest.raises(SettingsError, match="device 'cuda:99'"):
+        begin_study(storage, "tiny", plan, environment.model_copy(update={"common": common}))
+    assert study_names(storage) == []
+
+
+@pytest.mark.parametrize("n_trials", [0, -3])
+def test_a_budget_below_1_is_refused(n_trials: int) -> None:
+    with pytest.raises(StudyError, match=f"--n-trials {n_trials}: expected 1 or more"):
+        check_budget(n_trials)
+    assert check_budget(1) == 1

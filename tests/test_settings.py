@@ -1,0 +1,71 @@
+"""The machine's settings: defaults as the report has them, wrong ones refused."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from kidneyseg.settings import DataSettings, Environment, NetworkSettings, Part, TrainingSettings
+
+DATA = {"downsampling": 2, "slice_size": (256, 256)}
+
+
+def test_the_defaults_are_the_reports() -> None:
+    environment = Environment.model_validate({"data": DATA})
+    assert environment.data.kidney_labels == (1, 2)
+    assert environment.data.margin_slices == 20
+    assert environment.data.test_fraction == environment.data.validation_fraction == 0.2
+    assert (environment.network.filters, environment.network.kernel_size) == (64, 5)
+    assert environment.network.squeeze_excitation == "csse"
+    assert environment.network.output_channels == environment.network.input_slices == 1
+    assert (environment.training.max_epochs, environment.training.patience) == (6, 2)
+    assert environment.evaluation.threshold == 0.5
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"downsampling": None}, "exactly one of downsampling and spacing_mm"),
+        ({"spacing_mm": 2.0}, "exactly one of downsampling and spacing_mm"),
+        ({"hu_window": (100, 100)}, "the first must be the smaller"),
+        ({"hu_window": (100, -100)}, "the first must be the smaller"),
+        ({"hu_window": (float("-inf"), 100)}, "finite"),
+        ({"slice_size": (256, 15)}, "at least 16 x 16"),
+        ({"kidney_labels": ()}, "whole numbers from 1 up"),
+        ({"kidney_labels": (0, 1)}, "whole numbers from 1 up"),
+        ({"downsampling": 0}, "downsampling"),
+        ({"test_fraction": 0}, "test_fraction"),
+        ({"test_fraction": 1}, "test_fraction"),
+        ({"margin_slices": -1}, "margin_slices"),
+        ({"folder_": "x"}, "folder_"),
+    ],
+)
+def test_wrong_data_settings_are_refused(values: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ValidationError, match=expected):
+        DataSettings.model_validate({**DATA, **values})
+
+
+@pytest.mark.parametrize(
+    ("part", "values"),
+    [
+        (NetworkSettings, {"filters": 1}),
+        (NetworkSettings, {"kernel_size": 4}),
+        (NetworkSettings, {"input_slices": 2}),
+        (NetworkSettings, {"output_channels": 3}),
+        (NetworkSettings, {"pool_size": 3}),
+        (TrainingSettings, {"patience": 0}),
+        (TrainingSettings, {"small_batch_size": 0}),
+        (TrainingSettings, {"precision": "float16"}),
+    ],
+)
+def test_wrong_settings_of_network_and_training_are_refused(
+    part: type[Part], values: dict[str, Any]
+) -> None:
+    with pytest.raises(ValidationError, match=next(iter(values))):
+        part.model_validate(values)
+
+
+def test_settings_cannot_be_changed() -> None:
+    settings = DataSettings.model_validate(DATA)
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.margin_slices = 3
