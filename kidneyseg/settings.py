@@ -21,7 +21,7 @@ class Part(BaseModel):
 class DataSettings(Part):
     """Which scans, how they become slices, and how cases are parted."""
 
-    folder: Path | None = None  # case folders as in KiTS19; without it a phantom data set is made
+    folder: Path | None = None  # of cases, or their table (ct/layouts.py); else phantoms are made
     cache: Path | None = None  # where prepared slices lie; default: below runs/
     kidney_labels: tuple[int, ...] = (1, 2)  # label values counted as kidney: tumour is kidney
     downsampling: int | None = Field(default=None, ge=1, le=16)  # in-plane, each dimension
@@ -66,6 +66,7 @@ class TrainingSettings(Part):
     patience: int = Field(default=2, ge=1)  # rises of the validation loss in a row until the stop
     small_batch_size: int = Field(default=4, ge=1)  # slices at a time; gradients are accumulated
     precision: Literal["float32", "bfloat16"] = "float32"
+    deterministic: bool = False  # bit-identical on a GPU too, and slower there; the CPU always is
 
 
 class EvaluationSettings(Part):
@@ -80,6 +81,7 @@ class CommonSettings(Part):
 
     runs: Path = Path("runs")  # databases, splits, TensorBoard logs, checkpoints
     device: str = "auto"  # auto: the first GPU, else the CPU
+    pictures: bool = True  # slices with outlines, in TensorBoard
 
 
 class Environment(Part):

@@ -1,6 +1,7 @@
 """`kidneyseg`: data and one network."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -85,8 +86,8 @@ def verify(
 
     settings = Choices(environment, data, set_ or []).environment.data
     cases = list_files(data)
-    checking = check_cases(cases, settings, labels_only=labels_only)
-    findings = collect_findings(track(checking, "cases checked", len(cases)))
+    with closing(check_cases(cases, settings, labels_only=labels_only)) as checking:
+        findings = collect_findings(track(checking, "cases checked", len(cases)))
     n_errors = sum(finding.is_error for finding in findings)
     if as_json:
         document = {

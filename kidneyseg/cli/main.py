@@ -33,6 +33,8 @@ def run_program(app: typer.Typer, name: str, arguments: Sequence[str] | None = N
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         code = typer.main.get_command(app).main(given, prog_name=name, standalone_mode=False)
+        if code == ExitCode.INTERRUPTED:
+            raise KeyboardInterrupt  # noqa: TRY301 - Typer made a number of it
         return int(code or ExitCode.DONE)
     except KidneysegError as error:
         if debug:

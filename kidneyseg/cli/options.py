@@ -26,7 +26,9 @@ Storage = Annotated[
 Data = Annotated[
     Path | None,
     typer.Option(
-        "--data", metavar="DIR", help="Case folders as in KiTS19. Default: a phantom data set."
+        "--data",
+        metavar="DIR",
+        help="Case folders as in KiTS19 or nnU-Net, or a table (.csv). Default: phantoms.",
     ),
 ]
 EnvironmentName = Annotated[

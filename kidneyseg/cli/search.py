@@ -224,13 +224,15 @@ def _begin(
 ) -> "BegunStudy":
     """Check all that can be checked, then create the study or go on with it, and prepare data."""
     from kidneyseg.cli.phantoms import with_data
-    from kidneyseg.search.definition import load_plan
+    from kidneyseg.search.definition import load_plan, without_effect
     from kidneyseg.search.service import begin_study, check_budget
     from kidneyseg.search.storage import open_storage
 
     check_budget(n_trials)
     plan = load_plan(study, choices.hyperparameters)
     check_study_name(name or plan.name)
+    for sentence in without_effect(plan, choices.environment):
+        typer.echo(f"warning: {sentence}", err=True)
     opened = open_storage(storage_address(storage, choices.runs))
     environment = with_data(choices.environment)
     begun = begin_study(opened, name or plan.name, plan, environment)

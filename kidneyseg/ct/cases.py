@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from kidneyseg.ct.findings import CaseError, Kind
 from kidneyseg.ct.layouts import CaseFiles, list_files
 from kidneyseg.ct.volumes import Geometry, read_labels, read_scan
-from kidneyseg.errors import DataError
 
 GRID_TOLERANCE_MM = 0.1  # between corners; a qform and an sform of the same grid differ by less
 
@@ -41,8 +40,8 @@ class CaseVolumes:
 def list_cases(data: Path) -> list[Case]:
     """List the labelled cases of a data folder or table (`kidneyseg.ct.layouts`), by name.
 
-    Cases without labels are left out. Raises DataError where there is no folder, or no labelled
-    case in it, or a scan is missing.
+    Cases without labels are left out. Raises DataError where `list_files` does, and for a file
+    that is missing.
     """
     cases = []
     for files in list_files(data):
@@ -60,11 +59,6 @@ def list_cases(data: Path) -> list[Case]:
             patient=files.patient,
         )
         cases.append(case)
-    if not cases:
-        raise DataError(
-            f"{data}: no labelled case; expected case_00000/imaging.nii.gz and "
-            "segmentation.nii.gz, as in KiTS19, or imagesTr and labelsTr, as in nnU-Net"
-        )
     return cases
 
 
@@ -77,8 +71,9 @@ def read_case(case: Case, kidney_labels: tuple[int, ...]) -> CaseVolumes:
     labels = read_labels(case.segmentation)
     scan = read_scan(case.imaging)
     check_same_grid(case.segmentation, scan.geometry, labels.geometry)
-    kidney = np.isin(labels.array, kidney_labels)
-    check_labels(case.segmentation, np.unique(labels.array[~kidney]).tolist(), kidney_labels)
+    voxels = labels.array.ravel(order="K")
+    check_labels(case.segmentation, np.unique(voxels[voxels > 0]).tolist(), kidney_labels)
+    kidney = labels.array > 0
     if not kidney.any():
         raise no_kidney(case.segmentation)
     return CaseVolumes(scan_hu=scan.array, kidney=kidney, geometry=scan.geometry)

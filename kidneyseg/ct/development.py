@@ -49,7 +49,12 @@ def find_development_cases(environment: Environment) -> DevelopmentCases:
     cases = list_cases(folder)
     cache = SliceCache(runs.cache(environment), environment.data)
     known = {case.name: cache.fingerprints.of_case(case) for case in cases}
-    split = split_cases(list(known), environment.data, data_fingerprint(list(known.values())))
+    split = split_cases(
+        list(known),
+        environment.data,
+        data_fingerprint(list(known.values())),
+        {case.name: case.patient for case in cases},
+    )
     write_split(split, runs.evaluation_data(split.fingerprint))
     return DevelopmentCases(
         environment=environment,

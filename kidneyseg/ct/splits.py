@@ -1,11 +1,13 @@
 """Which case is used for what: 80:20 into development and test, 80:20 into training and validation.
 
-By case, never by slice. The order of cases comes from a hash of seed and name, so that it is the
-same on every machine and with every version of every library.
+By case, never by slice, and the cases of one patient stay together. The order of patients comes
+from a hash of seed and case name, so that it is the same on every machine and with every version of
+every library.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -31,27 +33,40 @@ class Split(Part):
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def split_cases(names: Sequence[str], settings: DataSettings, data: str = "") -> Split:
+Patient = tuple[str, ...]  # the names of one patient's cases
+
+
+def split_cases(
+    names: Sequence[str],
+    settings: DataSettings,
+    data: str = "",
+    patients: Mapping[str, str] | None = None,  # by case name; without it each case has its own
+) -> Split:
     """Part case names into training, validation and test.
 
     Each share is the nearest whole number of cases (a half goes up), at least one: 136 cases give
-    87 / 22 / 27, four give 2 / 1 / 1. Raises DataError for fewer than three cases.
+    87 / 22 / 27, four give 2 / 1 / 1. With several cases of a patient it is as near to that as
+    whole patients allow. Raises DataError for fewer than three cases or patients.
     """
     if len(names) < 3:
         raise DataError(
             f"{len(names)} labelled case{'s' * (len(names) != 1)} in the data folder; expected "
             "at least 3: one each for training, validation and test"
         )
-    order = sorted(names, key=lambda name: _rank(settings.split_seed, name))
-    n_test = _share(len(order), settings.test_fraction, leave=2)
-    rest = order[n_test:]
-    n_validation = _share(len(rest), settings.validation_fraction, leave=1)
+    order = _patients(names, patients or {}, settings.split_seed)
+    if len(order) < 3:
+        raise DataError(
+            f"{len(names)} labelled cases of {len(order)} patient{'s' * (len(order) != 1)}; "
+            "expected at least 3 patients: one each for training, validation and test"
+        )
+    test, rest = _take(order, settings.test_fraction, leave=2)
+    validation, training = _take(rest, settings.validation_fraction, leave=1)
     return Split(
         data=data,
         seed=settings.split_seed,
-        training=tuple(sorted(rest[n_validation:])),
-        validation=tuple(sorted(rest[:n_validation])),
-        test=tuple(sorted(order[:n_test])),
+        training=_cases_of(training),
+        validation=_cases_of(validation),
+        test=_cases_of(test),
     )
 
 
@@ -82,6 +97,45 @@ def read_split(path: Path) -> Split:
 
 def _rank(seed: int, name: str) -> str:
     return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()
+
+
+def _patients(names: Sequence[str], patients: Mapping[str, str], seed: int) -> list[Patient]:
+    """Case names by patient, in the order of the seed."""
+    cases: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(names):
+        cases[patients.get(name, name)].append(name)
+    return sorted(map(tuple, cases.values()), key=lambda patient: _rank(seed, patient[0]))
+
+
+def _take(
+    order: Sequence[Patient], fraction: float, *, leave: int
+) -> tuple[list[Patient], list[Patient]]:
+    """Take the first patients that make up the share, or come nearest to it; and the others.
+
+    The `leave` with most cases (of equals the last) stay: each use needs a patient.
+    """
+    by_size = sorted(range(len(order)), key=lambda place: (len(order[place]), place))
+    open_ = sorted(by_size[:-leave])
+    reachable = [1]  # from each place on: bit n is set where n cases can be made up
+    for place in reversed(open_):
+        reachable.append(reachable[-1] | reachable[-1] << len(order[place]))
+    target = _share(sum(map(len, order)), fraction, leave=leave)
+    sums = [n for n in range(1, reachable[-1].bit_length()) if reachable[-1] >> n & 1]
+    wanted = min(sums, key=lambda n: abs(n - target))
+    taken = set()
+    for place, after in zip(open_, reversed(reachable[:-1]), strict=True):
+        size = len(order[place])
+        if size <= wanted and after >> (wanted - size) & 1:
+            taken.add(place)
+            wanted -= size
+    return (
+        [patient for place, patient in enumerate(order) if place in taken],
+        [patient for place, patient in enumerate(order) if place not in taken],
+    )
+
+
+def _cases_of(patients: Sequence[Patient]) -> tuple[str, ...]:
+    return tuple(sorted(name for patient in patients for name in patient))
 
 
 def _share(n: int, fraction: float, *, leave: int) -> int:

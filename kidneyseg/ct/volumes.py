@@ -22,7 +22,6 @@ from typing import IO, Any, Generic, TypeVar
 import nibabel as nib
 import numpy as np
 from isal import igzip, igzip_lib
-from nibabel.arrayproxy import ArrayProxy
 from nibabel.orientations import (
     apply_orientation,
     axcodes2ornt,
@@ -48,6 +47,7 @@ DAMAGE: tuple[type[Exception], ...] = (
     gzip.BadGzipFile,
     igzip_lib.IsalError,  # type: ignore[assignment]  # the stub makes an instance of it
 )
+PIECE_BYTES = 2**20
 SILENT = logging.getLogger(__name__)  # takes nibabel's remarks on headers
 SILENT.disabled = True
 
@@ -101,7 +101,8 @@ def read_scan(path: Path) -> Volume[np.int16]:
     else:  # older numpy refuses bounds that the type cannot hold
         limits = np.iinfo(values.dtype)
         low, high = max(low, limits.min), min(high, limits.max)
-    hu = np.clip(values, low, high).astype(np.int16)
+    np.clip(values, low, high, out=values)
+    hu = values.astype(np.int16, copy=False)
     return Volume(array=_reorient(hu, geometry.to_canonical), geometry=geometry)
 
 
@@ -112,8 +113,8 @@ def read_labels(path: Path) -> Volume[np.uint8]:
     """
     values, geometry = _read(path)
     with np.errstate(invalid="ignore"):
-        labels = values.astype(np.uint8)
-    if not np.array_equal(labels, values):
+        labels = values.astype(np.uint8, copy=False)
+    if labels is not values and not np.array_equal(labels, values):
         wrong = values[labels != values].flat[0]
         raise CaseError(
             f"{path}: holds the label {wrong}; expected whole numbers from 0 to 255",
@@ -173,7 +174,7 @@ def _read(path: Path) -> tuple[NDArray[Any], Geometry]:
     with _opened(path) as stream:
         header = _read_header(path, stream)
         geometry = _geometry(path, header)
-        stored: NDArray[Any] = ArrayProxy(stream, header, mmap=False).get_unscaled()
+        stored = _read_voxels(stream, header)
         if stream.read(1):
             raise CaseError(
                 f"{path}: goes on after its last voxel; expected the file to end there",
@@ -190,6 +191,21 @@ def _read(path: Path) -> tuple[NDArray[Any], Geometry]:
         return stored, geometry
     with np.errstate(over="ignore", invalid="ignore"):
         return stored * np.float32(slope) + np.float32(intercept), geometry
+
+
+def _read_voxels(stream: IO[bytes], header: nib.Nifti1Header) -> NDArray[Any]:
+    """Read the voxels as they are stored, in pieces that fit into a processor's cache."""
+    dtype, shape = header.get_data_dtype(), header.get_data_shape()
+    voxels: NDArray[Any] = np.empty(shape, dtype, order="F")
+    flat = memoryview(voxels.reshape(-1, order="F").view(np.uint8))
+    stream.seek(header.get_data_offset())
+    done = 0
+    while done < len(flat):
+        n_read = stream.readinto(flat[done : done + PIECE_BYTES])  # type: ignore[attr-defined]
+        if not n_read:
+            raise EOFError(f"{done} bytes of voxels, expected {len(flat)}")
+        done += n_read
+    return voxels
 
 
 @contextmanager

@@ -23,7 +23,7 @@ def test_help_answers_without_importing_torch_or_optuna(program: str) -> None:
 
 
 SEARCH_COMMANDS = ("run", "worker", "submit", "status", "export", "dashboard")
-COMMANDS = ("phantom", "prepare", "train", "predict")
+COMMANDS = ("phantom", "verify", "prepare", "train", "predict")
 
 
 @pytest.mark.parametrize("command", SEARCH_COMMANDS)

@@ -172,6 +172,7 @@ def test_interrupted_it_hands_its_trials_back_and_goes_on(
         said = process.stderr.read()
         assert process.wait(timeout=60) == code
     assert "Traceback" not in said
+    assert said.rstrip().endswith("the same command goes on")
     found = status(capsys)
     assert found["states"] == {
         "complete": 0,

@@ -1,6 +1,7 @@
 """`kidneyseg verify` as a person and a program use it."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ def write_case(folder: Path, seed: int, *, right: bool = True) -> None:
     labels = np.zeros(SHAPE, np.uint8)
     labels[4:9, 15:19, 29:35] = 1
     labels[4:9, 15:19, 5:11] = right
-    labels[4:9, 15, 29 + seed] = 0
+    labels[4, 15, 29 + seed] = 0
     scan = np.full(SHAPE, -1000, np.int16)
     scan[:, 5:35, 2:38] = np.random.default_rng(seed).normal(40, 100, (12, 30, 36))
     scan[labels > 0] = 150
@@ -119,7 +120,7 @@ def test_a_folder_without_cases_is_exit_code_2(
     workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert kidneyseg(["verify", "."]) == 2
-    assert capsys.readouterr().err.startswith("kidneyseg: .: no case; expected case_00000/")
+    assert capsys.readouterr().err.startswith("kidneyseg: .: no labelled case; expected case_")
 
 
 @pytest.mark.slow
@@ -129,13 +130,16 @@ def test_ctrl_c_ends_it_and_its_processes(workplace: Path) -> None:
     program = "import sys; from kidneyseg.cli.main import kidneyseg; sys.exit(kidneyseg())"
     (workplace / "program.py").write_text(f"if __name__ == '__main__':\n    {program}\n")
     with subprocess.Popen(
-        [sys.executable, "program.py", "verify", "data"], stderr=subprocess.PIPE, text=True
+        [sys.executable, "program.py", "verify", "data"],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as process:
         children = wait_for_children(process.pid)
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         _, said = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert said.splitlines()[-1].startswith("kidneyseg: interrupted")
+    assert "Traceback" not in said
     assert psutil.wait_procs(children, timeout=10)[1] == []
 
 
@@ -143,7 +147,7 @@ def wait_for_children(pid: int) -> list[psutil.Process]:
     until = time.monotonic() + 30
     while time.monotonic() < until:
         children = psutil.Process(pid).children()
-        if children:
+        if len(children) > 1:  # the first is the standard library's own
             return children
         time.sleep(0.02)
     pytest.fail("it started no process")
