@@ -1,5 +1,6 @@
 """optuna-dashboard on the database: to look at, on this machine, read-only."""
 
+import re
 from collections.abc import Callable, Iterable
 from socketserver import ThreadingMixIn
 from typing import Any
@@ -11,6 +12,7 @@ from kidneyseg.errors import CorrectableError
 from kidneyseg.search.storage import Storage
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+THIS_MACHINE = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]+)?")  # as a Host header
 
 WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -56,10 +58,9 @@ def read_only(app: WSGIApp) -> WSGIApp:
     """Let through what only looks, and only requests that name this machine as their host."""
 
     def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        name = environ.get("HTTP_HOST", "").rsplit(":", 1)[0].strip("[]")
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return _refuse(start_response, "405 Method Not Allowed", "read-only: GET alone")
-        if name not in LOOPBACK:
+        if not THIS_MACHINE.fullmatch(environ.get("HTTP_HOST", "")):
             return _refuse(start_response, "403 Forbidden", "ask for 127.0.0.1 or localhost")
         return app(environ, start_response)
 

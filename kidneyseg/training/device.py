@@ -1,8 +1,12 @@
 """Which device a training or a prediction runs on."""
 
+import os
+
 import torch
 
 from kidneyseg.errors import SettingsError
+
+CUBLAS = "CUBLAS_WORKSPACE_CONFIG"  # without it, matrix products on a GPU may differ in last bits
 
 
 def find_device(name: str) -> torch.device:
@@ -22,3 +26,19 @@ def find_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise SettingsError(f"device {name!r}: expected auto, cpu, cuda or cuda:0")
     return device
+
+
+def make_repeatable(*, deterministic: bool) -> None:
+    """Have a GPU repeat its results bit for bit, or be as fast as it can.
+
+    Raises SettingsError where something in this process has used the GPU before: cuBLAS reads its
+    part once.
+    """
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.benchmark = not deterministic
+    if deterministic and torch.cuda.is_initialized() and CUBLAS not in os.environ:
+        raise SettingsError(
+            f"training.deterministic = true: set {CUBLAS}=:4096:8 in the environment first"
+        )
+    if deterministic:
+        os.environ.setdefault(CUBLAS, ":4096:8")

@@ -26,6 +26,7 @@ from kidneyseg.network import build_quicknat, channels_last
 from kidneyseg.settings import DataSettings, EvaluationSettings, NetworkSettings, TrainingSettings
 from kidneyseg.training.augmentation import Augmentation
 from kidneyseg.training.checkpoint import Checkpoint, Progress
+from kidneyseg.training.device import make_repeatable
 from kidneyseg.training.inputs import SliceInputs, slice_inputs
 from kidneyseg.training.loss import SliceLosses, kidney_logits, slice_losses
 from kidneyseg.training.memory import keep_freed_memory
@@ -87,6 +88,8 @@ class Training:
         hyperparameters = setup.hyperparameters
         if device.type == "cpu":
             keep_freed_memory()
+        else:
+            make_repeatable(deterministic=setup.training.deterministic)
         torch.manual_seed(setup.seed)
         network = build_quicknat(setup.network, dropout=hyperparameters.dropout)
         self.network = channels_last(network, device)

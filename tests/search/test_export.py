@@ -10,20 +10,45 @@ from optuna.trial import TrialState
 
 from kidneyseg.errors import KidneysegError, ModelError, StudyError
 from kidneyseg.model.folder import load_model
+from kidneyseg.search.definition import StudyPlan
 from kidneyseg.search.export import export_trial
 from kidneyseg.search.objective import Workplace
+from kidneyseg.search.service import begin_study
 from kidneyseg.search.storage import Storage, open_storage
 from kidneyseg.search.worker import work
+from kidneyseg.settings import Environment
 
 CPU = torch.device("cpu")
 
 
+@pytest.fixture(scope="module")
+def trained(
+    environment_in: Callable[[Path], Environment],
+    build_plan: Callable[..., StudyPlan],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A folder with a database and runs: two complete trials."""
+    folder = tmp_path_factory.mktemp("trained")
+    storage = open_storage(f"sqlite:///{folder}/studies.db")
+    begun = begin_study(storage, "tiny", build_plan(), environment_in(folder / "runs"))
+    list(work(begun.workplace("cpu"), 2))
+    storage.engine.dispose()
+    return folder
+
+
 @pytest.fixture
-def workplace(storage: Storage, build_workplace: Callable[..., Workplace]) -> Workplace:
-    """Two complete trials."""
-    workplace = build_workplace(storage)
-    list(work(workplace, 2))
-    return workplace
+def workplace(
+    trained: Path, tmp_path: Path, storage: Storage, build_workplace: Callable[..., Workplace]
+) -> Workplace:
+    """A copy of the two trials."""
+    storage.engine.dispose()
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    return build_workplace(storage)
+
+
+@pytest.fixture
+def empty(storage: Storage, build_workplace: Callable[..., Workplace]) -> Workplace:
+    return build_workplace(storage)
 
 
 def refusal(
@@ -84,13 +109,10 @@ def test_trials_that_are_not_finished_are_refused(workplace: Workplace, tmp_path
     assert not out.exists()
 
 
-def test_a_study_without_a_complete_trial_has_no_best(
-    storage: Storage, build_workplace: Callable[..., Workplace], tmp_path: Path
-) -> None:
-    workplace = build_workplace(storage)
-    study = workplace.study.optuna
+def test_a_study_without_a_complete_trial_has_no_best(empty: Workplace, tmp_path: Path) -> None:
+    study = empty.study.optuna
     study.tell(study.ask(), state=TrialState.PRUNED)
-    message = refusal(workplace, StudyError, tmp_path / "out")
+    message = refusal(empty, StudyError, tmp_path / "out")
     assert message.startswith("study 'tiny': no trial is complete yet, so none is best")
 
 

@@ -1,4 +1,4 @@
-"""Dead workers are told from slow ones, and their trials are taken up again, three times at most."""
+"""Dead workers are told from slow ones; their trials are taken up again, three times at most."""
 
 import os
 import subprocess

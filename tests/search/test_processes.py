@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
 from sqlalchemy import make_url, select
 
@@ -14,7 +15,7 @@ from kidneyseg.search.definition import StudyPlan
 from kidneyseg.search.events import EpochFinished, TrialFinished
 from kidneyseg.search.leases import ATTEMPT, OUTCOME, WorkerIdentity
 from kidneyseg.search.objective import Workplace
-from kidneyseg.search.processes import WorkOrder, work_in_processes
+from kidneyseg.search.processes import WorkerEvent, WorkOrder, work_in_processes
 from kidneyseg.search.service import begin_study
 from kidneyseg.search.storage import Storage, open_storage
 from kidneyseg.search.studies import Study
@@ -37,15 +38,23 @@ def longer(environment: Environment) -> Environment:
     return environment.model_copy(update={"training": training})
 
 
-def worker_of(study: Study) -> int:
-    """The process that trains the running trial."""
-    running = [trial for trial in study.optuna.trials if trial.state.name == "RUNNING"]
-    assert len(running) == 1
-    query = select(leases.c.worker).where(leases.c.trial_id == running[0]._trial_id)
+def trainer_of(study: Study, number: int) -> int:
+    """The process that trains a trial."""
+    trial_id = study.optuna.trials[number]._trial_id
+    query = select(leases.c.worker).where(leases.c.trial_id == trial_id)
     with study.storage.engine.connect() as connection:
         identity = WorkerIdentity.parse(connection.execute(query).scalar_one())
     assert identity is not None
     return identity.pid
+
+
+def kill_trainer(study: Study, told: WorkerEvent) -> list[int]:
+    """Kill who told of the second epoch of a trial, in the middle of the third."""
+    if not isinstance(told.event, EpochFinished) or told.event.epoch != 2:
+        return []
+    pid = trainer_of(study, told.event.trial)
+    os.kill(pid, signal.SIGKILL)
+    return [pid]
 
 
 @pytest.fixture
@@ -68,7 +77,7 @@ def test_two_processes_give_exactly_n(
     events = list(work_in_processes(address, [order(environment, 5)] * 2))
     assert [trial.state.name for trial in study.optuna.trials].count("COMPLETE") == 5
     ended = [told.event for told in events if isinstance(told.event, TrialFinished)]
-    assert sorted(event.finished for event in ended)[-1] == 5
+    assert max(event.finished for event in ended) == 5
     assert len([event for event in ended if event.state == "COMPLETE"]) == 5
 
 
@@ -81,15 +90,14 @@ def test_a_killed_process_leaves_a_trial_that_the_next_call_takes_up_at_once(
     environment = longer(environment)
     workplace = begin(storage, environment)
     study = workplace.study
+    pids = []
     with pytest.raises(KidneysegError, match=f"exit code {-signal.SIGKILL}"):
         for told in work_in_processes(sqlite_address, [order(environment, 2)]):
-            if isinstance(told.event, EpochFinished) and told.event.epoch == 2:
-                killed = worker_of(study)
-                os.kill(killed, signal.SIGKILL)
+            pids += kill_trainer(study, told)
     left = study.optuna.trials
     assert [trial.state.name for trial in left] == ["RUNNING"]  # nobody could say good-bye
-    with pytest.raises(ProcessLookupError):
-        os.kill(killed, 0)
+    assert len(pids) == 1
+    assert not psutil.pid_exists(pids[0])
     list(work(workplace, 2))
     trials = study.optuna.trials
     assert [trial.state.name for trial in trials] == ["FAIL", "COMPLETE", "COMPLETE"]
@@ -106,19 +114,12 @@ def test_the_others_finish_the_work_of_a_killed_process(
 ) -> None:
     study = begin(storage, longer(environment)).study
     told_of: set[int] = set()
-    killed = 0
+    pids: list[int] = []
     with pytest.raises(KidneysegError, match=f"exit code {-signal.SIGKILL}"):
         for told in work_in_processes(sqlite_address, [order(longer(environment), 4)] * 2):
             told_of.add(told.worker)
-            if not killed and isinstance(told.event, EpochFinished):
-                trial = study.optuna.trials[told.event.trial]
-                query = select(leases.c.worker).where(leases.c.trial_id == trial._trial_id)
-                with storage.engine.connect() as connection:
-                    identity = WorkerIdentity.parse(connection.execute(query).scalar_one())
-                assert identity is not None
-                killed = identity.pid
-                os.kill(killed, signal.SIGKILL)
-    assert killed
+            pids += kill_trainer(study, told) if not pids else []
+    assert len(pids) == 1
     assert told_of == {0, 1}
     states = [trial.state.name for trial in study.optuna.trials]
     assert states.count("COMPLETE") == 4
@@ -136,9 +137,8 @@ def test_stopped_early_the_processes_hand_their_trials_back(
     with closing(work_in_processes(sqlite_address, [order(longer(environment), 4)])) as events:
         while not isinstance(next(events).event, EpochFinished):
             pass
-        pid = worker_of(study)
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+        pid = trainer_of(study, 0)
+    assert not psutil.pid_exists(pid)
     assert [trial.state.name for trial in study.optuna.trials] == ["FAIL", "WAITING"]
 
 
@@ -175,7 +175,7 @@ def test_no_process_has_the_password_among_its_arguments(
     with closing(work_in_processes(postgres_database, [order(longer(environment), 1)])) as events:
         while not isinstance(next(events).event, EpochFinished):
             pass
-        arguments = Path(f"/proc/{worker_of(study)}/cmdline").read_bytes()
+        arguments = Path(f"/proc/{trainer_of(study, 0)}/cmdline").read_bytes()
     assert b"kidneyseg.search.processes" in arguments
     assert password.encode() not in arguments
     storage.engine.dispose()

@@ -76,9 +76,9 @@ def test_a_study_of_another_program_is_refused(
 ) -> None:
     theirs = optuna.create_study(storage=storage.optuna, study_name="theirs")
     theirs.ask()
-    with pytest.raises(StudyError, match="'theirs' .* was not begun by this version"):
+    with pytest.raises(StudyError, match=r"'theirs' .* was not begun by this version"):
         load_study(storage, "theirs")
-    with pytest.raises(StudyError, match="'theirs' .* was not begun by this version"):
+    with pytest.raises(StudyError, match=r"'theirs' .* was not begun by this version"):
         open_study(storage, "theirs", definition)
 
 

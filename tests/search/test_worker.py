@@ -277,10 +277,11 @@ def test_sigterm_in_mid_epoch_hands_the_trial_back(
 
     before = signal.signal(signal.SIGTERM, terminate)
     try:
+        events = work(workplace, 2)
+        assert isinstance(next(events), TrialStarted)
+        assert isinstance(next(events), EpochFinished)
         with pytest.raises(Terminated):
-            for event in work(workplace, 2):
-                if isinstance(event, EpochFinished):
-                    os.kill(os.getpid(), signal.SIGTERM)
+            _ = [os.kill(os.getpid(), signal.SIGTERM) for _ in events]
     finally:
         signal.signal(signal.SIGTERM, before)
     assert states(workplace) == ["FAIL", "WAITING"]

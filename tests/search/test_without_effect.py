@@ -1,0 +1,63 @@
+"""Hyper-parameters that can change nothing in a study are named."""
+
+from typing import Any
+
+import pytest
+
+from kidneyseg.search.definition import StudyFile, StudyPlan, without_effect
+from kidneyseg.search.space import parse_space
+from kidneyseg.settings import Environment
+
+ENVIRONMENT = Environment.model_validate(
+    {"data": {"downsampling": 2, "slice_size": [32, 32]}, "training": {"max_epochs": 6}}
+)
+STEPS = {"type": "int", "low": 2, "high": 50}
+LATE = {"type": "int", "low": 6, "high": 50}
+REAL = {"type": "float", "low": 0.5, "high": 1.0}
+
+
+def sentences(space: dict[str, Any], **fixed: float) -> list[str]:
+    plan = StudyPlan(
+        name="study",
+        file=StudyFile(search_space="space"),
+        space=parse_space(space, "space.toml"),
+        fixed=fixed,
+        start_points=(),
+    )
+    return without_effect(plan, ENVIRONMENT)
+
+
+@pytest.mark.parametrize(
+    ("space", "fixed"),
+    [
+        ({"learning_rate": REAL, "beta": REAL}, {"alpha": 1.0}),
+        ({"step_size": STEPS, "gamma": REAL}, {}),
+        ({"gamma": REAL}, {"step_size": 2}),
+        ({"border_sigma_px": REAL}, {}),
+        ({"border_sigma_px": REAL, "border_weight": REAL}, {"border_weight": 0.0}),
+    ],
+)
+def test_nothing_is_said_of_what_has_an_effect(
+    space: dict[str, Any], fixed: dict[str, float]
+) -> None:
+    assert sentences(space, **fixed) == []
+
+
+@pytest.mark.parametrize(
+    ("space", "fixed", "words"),
+    [
+        ({"gamma": REAL}, {}, ["gamma has no effect", "after 50 epochs", "after 6 at the latest"]),
+        ({"step_size": LATE}, {}, ["step_size has no effect", "after 6 epochs"]),
+        ({"border_sigma_px": REAL}, {"border_weight": 0.0}, ["border_sigma_px has no effect"]),
+        ({"alpha": REAL, "beta": REAL}, {}, ["alpha and beta", "ratio"]),
+        ({"beta": REAL}, {"alpha": 0.0}, ["beta has no effect", "alpha is 0"]),
+        ({"alpha": REAL}, {"beta": 0.0}, ["alpha has no effect", "beta is 0"]),
+        ({"border_weight": REAL}, {"beta": 0.0}, ["border_weight has no effect", "cross-entropy"]),
+    ],
+)
+def test_what_has_none_is_named_with_the_reason(
+    space: dict[str, Any], fixed: dict[str, float], words: list[str]
+) -> None:
+    (sentence,) = sentences(space, **fixed)
+    for word in words:
+        assert word in sentence
