@@ -4,7 +4,7 @@ Source: Roy, Conjeti, Navab, Wachinger, "QuickNAT: segmenting MRI neuroanatomy i
 arXiv 1801.04161, figure 1. Every level has the same number of channels, F below.
 """
 
-from typing import assert_never
+from typing import Any, assert_never
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from kidneyseg.errors import DataError
 from kidneyseg.network.activation import SharedPReLU
 from kidneyseg.network.dense_block import DenseBlock
 from kidneyseg.network.pooling import max_pool, max_unpool
+from kidneyseg.network.recomputation import recomputed
 from kidneyseg.network.squeeze_excitation import (
     ChannelSpatialSqueezeExcitation,
     ChannelSqueezeExcitation,
@@ -99,6 +100,7 @@ class QuickNAT(nn.Module):
         self.bottleneck = bottleneck
         self.decode4, self.decode1, self.decode2, self.decode3 = decoders
         self.classifier = classifier
+        self.recompute = False  # keep a block's ends alone for the backward pass
 
     def forward(
         self,
@@ -107,17 +109,22 @@ class QuickNAT(nn.Module):
         _check_size(x)
         # A single channel fits both memory layouts: said outright, or its concatenations fall back.
         x = x.clone(memory_format=torch.channels_last)
-        x, skip1, places1 = self.encode1(x)
-        x, skip2, places2 = self.encode2(x)
-        x, skip3, places3 = self.encode3(x)
-        x, skip4, places4 = self.encode4(x)
-        x = self.bottleneck(x)
-        x = self.decode4(x, skip4, places4)
-        x = self.decode1(x, skip3, places3)
-        x = self.decode2(x, skip2, places2)
-        x = self.decode3(x, skip1, places1)
+        run = recomputed if self.recompute and self.training else _run
+        x, skip1, places1 = run(self.encode1, x)
+        x, skip2, places2 = run(self.encode2, x)
+        x, skip3, places3 = run(self.encode3, x)
+        x, skip4, places4 = run(self.encode4, x)
+        x = run(self.bottleneck, x)
+        x = run(self.decode4, x, skip4, places4)
+        x = run(self.decode1, x, skip3, places3)
+        x = run(self.decode2, x, skip2, places2)
+        x = run(self.decode3, x, skip1, places1)
         logits: Tensor = self.classifier(x)
         return logits
+
+
+def _run(block: nn.Module, *inputs: Tensor) -> Any:
+    return block(*inputs)
 
 
 def build_quicknat(settings: NetworkSettings, *, dropout: float) -> QuickNAT:

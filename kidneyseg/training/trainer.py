@@ -23,7 +23,13 @@ from kidneyseg.ct.slices import SliceDataset
 from kidneyseg.errors import TrainingError
 from kidneyseg.hyperparameters import Hyperparameters
 from kidneyseg.network import build_quicknat, channels_last
-from kidneyseg.settings import DataSettings, EvaluationSettings, NetworkSettings, TrainingSettings
+from kidneyseg.settings import (
+    MACHINE_PATHS,
+    DataSettings,
+    EvaluationSettings,
+    NetworkSettings,
+    TrainingSettings,
+)
 from kidneyseg.training.augmentation import Augmentation
 from kidneyseg.training.checkpoint import Checkpoint, Progress
 from kidneyseg.training.device import make_repeatable
@@ -56,7 +62,7 @@ class TrainingSetup:
     def fingerprint(self) -> str:
         """SHA-256 of all of it, a machine's paths left out."""
         parts = {
-            "data": self.data.model_dump(mode="json", exclude={"folder", "cache"}),
+            "data": self.data.model_dump(mode="json", exclude=MACHINE_PATHS),
             "network": self.network.model_dump(mode="json"),
             "training": self.training.model_dump(mode="json"),
             "evaluation": self.evaluation.model_dump(mode="json"),
@@ -93,6 +99,7 @@ class Training:
         torch.manual_seed(setup.seed)
         network = build_quicknat(setup.network, dropout=hyperparameters.dropout)
         self.network = channels_last(network, device)
+        self.network.recompute = setup.training.recompute
         self._optimizer = Adam(
             self.network.parameters(), lr=hyperparameters.learning_rate, fused=True
         )

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from kidneyseg.search.definition import StudyFile, StudyPlan, without_effect
-from kidneyseg.search.space import parse_space
+from kidneyseg.search.space import Value, parse_space
 from kidneyseg.settings import Environment
 
 ENVIRONMENT = Environment.model_validate(
@@ -16,7 +16,7 @@ LATE = {"type": "int", "low": 6, "high": 50}
 REAL = {"type": "float", "low": 0.5, "high": 1.0}
 
 
-def sentences(space: dict[str, Any], **fixed: float) -> list[str]:
+def sentences(space: dict[str, Any], **fixed: Value) -> list[str]:
     plan = StudyPlan(
         name="study",
         file=StudyFile(search_space="space"),
