@@ -16,6 +16,7 @@ def with_data(environment: Environment) -> Environment:
 
     folder = Runs(environment.common.runs).phantom
     typer.echo(f"no --data: using {DEMO_CASES} phantom scans in {folder}", err=True)
-    for _ in track(make_demo_phantoms(folder), "phantom scans made", DEMO_CASES):
-        pass
+    if not folder.is_dir():
+        for _ in track(make_demo_phantoms(folder), "phantom scans made", DEMO_CASES):
+            pass
     return with_folders(environment, data=folder)
