@@ -7,7 +7,7 @@ import pytest
 from pydantic import Field
 
 from kidneyseg.errors import SettingsError
-from kidneyseg.settings import Environment, Part
+from kidneyseg.settings import Environment, Part, TrainingSettings
 from kidneyseg.toml_files import (
     find_named_file,
     parse_assignments,
@@ -68,8 +68,8 @@ def test_what_is_not_toml_is_refused_by_name(tmp_path: Path, content: bytes) -> 
             Environment,
             {"data": DATA, "training": {"patence": 2}},
             (
-                "some.toml: unknown key training.patence; expected one of max_epochs, patience, "
-                "small_batch_size, precision"
+                "some.toml: unknown key training.patence; expected one of "
+                f"{', '.join(TrainingSettings.model_fields)}"
             ),
         ),
         (

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import IO
 
@@ -84,9 +84,10 @@ def serve_order(stdin: IO[str], stdout: IO[str]) -> None:
     torch.set_num_threads(order.threads)
     storage = open_storage(os.environ[STORAGE_VARIABLE])
     begun = join_study(storage, order.study, order.environment)
-    for event in work(begun.workplace(order.device), order.n_trials):
-        stdout.write(to_json(event) + "\n")
-        stdout.flush()
+    with closing(work(begun.workplace(order.device), order.n_trials)) as events:
+        for event in events:
+            stdout.write(to_json(event) + "\n")
+            stdout.flush()
 
 
 def main() -> int:

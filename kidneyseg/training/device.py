@@ -36,7 +36,8 @@ def make_repeatable(*, deterministic: bool) -> None:
     """
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.benchmark = not deterministic
-    if deterministic and torch.cuda.is_initialized() and CUBLAS not in os.environ:
+    used = bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+    if deterministic and used and CUBLAS not in os.environ:
         raise SettingsError(
             f"training.deterministic = true: set {CUBLAS}=:4096:8 in the environment first"
         )

@@ -23,7 +23,7 @@ def model(request: pytest.FixtureRequest) -> Model:
     torch.manual_seed(0)
     network = channels_last(build_quicknat(settings, dropout=0.2), CPU)
     with torch.no_grad():
-        for _ in range(20):
+        for _ in range(6):
             network(torch.randn(4, settings.input_slices, 32, 32))
         network.classifier.weight.mul_(20)
         logits = network.eval()(torch.randn(4, settings.input_slices, 32, 32))

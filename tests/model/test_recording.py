@@ -88,6 +88,7 @@ def test_pictures_can_be_switched_off(
         cache=tiny_cases.cache,
         split=tiny_cases.split,
         cases=tiny_cases.cases,
+        selected=tiny_cases.selected,
     )
     list(train_model(cases, list(cases.prepare()), Hyperparameters(), 0, tmp_path / "model"))
     (log,) = tmp_path.glob("trainings/*/tensorboard/validation")

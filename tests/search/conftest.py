@@ -9,6 +9,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,8 @@ def postgres_address() -> Iterator[str]:
         yield given
         return
     programs = postgres_programs()
+    if programs is None and os.environ.get("KIDNEYSEG_TEST_REQUIRE") == "postgres":
+        pytest.fail("no PostgreSQL here, and KIDNEYSEG_TEST_REQUIRE asks for it")
     if programs is None:
         pytest.skip("no PostgreSQL here; install it or set KIDNEYSEG_TEST_POSTGRES")
     folder = Path(tempfile.mkdtemp(prefix="kidneyseg-postgres-"))
@@ -131,27 +134,61 @@ def postgres_address() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture
-def postgres_database(postgres_address: str) -> Iterator[str]:
-    """Give the address of an empty PostgreSQL database."""
+@contextmanager
+def new_database(server: str, template: str = "template1") -> Iterator[str]:
+    """Make a database on a PostgreSQL server, drop it in the end."""
     name = f"kidneyseg_test_{uuid.uuid4().hex}"
-    with psycopg.connect(postgres_address, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-        yield make_url(postgres_address).set(database=name).render_as_string(hide_password=False)
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+        yield make_url(server).set(database=name).render_as_string(hide_password=False)
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
+@pytest.fixture(scope="session")
+def postgres_template(postgres_address: str) -> Iterator[str]:
+    """Give the name of a database that holds all tables and no study."""
+    with new_database(postgres_address) as address:
+        open_storage(address).engine.dispose()
+        yield str(make_url(address).database)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a file that holds all tables and no study."""
+    path = tmp_path_factory.mktemp("template") / "studies.db"
+    open_storage(f"sqlite:///{path}").engine.dispose()
+    return path
+
+
 @pytest.fixture
-def sqlite_address(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'studies.db'}"
+def postgres_database(postgres_address: str, postgres_template: str) -> Iterator[str]:
+    """Give the address of a PostgreSQL database without studies."""
+    with new_database(postgres_address, postgres_template) as address:
+        yield address
+
+
+@pytest.fixture
+def sqlite_address(sqlite_template: Path, tmp_path: Path) -> str:
+    """Give the address of a SQLite file without studies."""
+    return f"sqlite:///{shutil.copy(sqlite_template, tmp_path)}"
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def address(request: pytest.FixtureRequest) -> str:
-    """Give the address of an empty database, of either kind."""
+    """Give the address of a database without studies, of either kind."""
     kind = {"sqlite": "sqlite_address", "postgres": "postgres_database"}[request.param]
     address: str = request.getfixturevalue(kind)
     return address
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def bare_address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Give the address of a database, of either kind, in which nothing was ever made."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'bare.db'}"
+        return
+    with new_database(request.getfixturevalue("postgres_address")) as address:
+        yield address
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def study(storage: Storage) -> optuna.Study:
 def port(storage: Storage, study: optuna.Study) -> Iterator[int]:
     """A server of a study's dashboard, on a free port."""
     with build_server(storage, "127.0.0.1", 0) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server.server_port
         server.shutdown()

@@ -231,3 +231,8 @@ def test_many_differences_are_told_by_the_first_three(definition: StudyDefinitio
     with pytest.raises(StudyError, match=r"\(and 2 more\)") as caught:
         check_same("mine", definition, definition.model_copy(update=changes))
     assert str(caught.value).count(" and is now ") == 3
+
+
+def test_a_study_in_which_nothing_varies_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"nothing is left to vary.* kidneyseg train"):
+        load_plan("lr_loss", {"learning_rate": 1e-3, "beta": 1.0})

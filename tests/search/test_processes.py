@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 
@@ -48,13 +48,24 @@ def trainer_of(study: Study, number: int) -> int:
     return identity.pid
 
 
-def kill_trainer(study: Study, told: WorkerEvent) -> list[int]:
-    """Kill who told of the second epoch of a trial, in the middle of the third."""
-    if not isinstance(told.event, EpochFinished) or told.event.epoch != 2:
-        return []
-    pid = trainer_of(study, told.event.trial)
-    os.kill(pid, signal.SIGKILL)
-    return [pid]
+class Killed:
+    """The first worker that told of the second epoch of a trial, killed in the middle of the third.
+
+    And the workers that were heard of.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self.pid = 0
+        self.told_of: set[int] = set()
+
+    def one_of(self, events: Iterable[WorkerEvent]) -> None:
+        for told in events:
+            self.told_of.add(told.worker)
+            event = told.event
+            if not self.pid and isinstance(event, EpochFinished) and event.epoch == 2:
+                self.pid = trainer_of(self.study, event.trial)
+                os.kill(self.pid, signal.SIGKILL)
 
 
 @pytest.fixture
@@ -90,14 +101,13 @@ def test_a_killed_process_leaves_a_trial_that_the_next_call_takes_up_at_once(
     environment = longer(environment)
     workplace = begin(storage, environment)
     study = workplace.study
-    pids = []
+    orders, killed = [order(environment, 2)], Killed(study)
     with pytest.raises(KidneysegError, match=f"exit code {-signal.SIGKILL}"):
-        for told in work_in_processes(sqlite_address, [order(environment, 2)]):
-            pids += kill_trainer(study, told)
+        killed.one_of(work_in_processes(sqlite_address, orders))
     left = study.optuna.trials
     assert [trial.state.name for trial in left] == ["RUNNING"]  # nobody could say good-bye
-    assert len(pids) == 1
-    assert not psutil.pid_exists(pids[0])
+    assert killed.pid
+    assert not psutil.pid_exists(killed.pid)
     list(work(workplace, 2))
     trials = study.optuna.trials
     assert [trial.state.name for trial in trials] == ["FAIL", "COMPLETE", "COMPLETE"]
@@ -113,14 +123,11 @@ def test_the_others_finish_the_work_of_a_killed_process(
     environment: Environment,
 ) -> None:
     study = begin(storage, longer(environment)).study
-    told_of: set[int] = set()
-    pids: list[int] = []
+    orders, killed = [order(longer(environment), 4)] * 2, Killed(study)
     with pytest.raises(KidneysegError, match=f"exit code {-signal.SIGKILL}"):
-        for told in work_in_processes(sqlite_address, [order(longer(environment), 4)] * 2):
-            told_of.add(told.worker)
-            pids += kill_trainer(study, told) if not pids else []
-    assert len(pids) == 1
-    assert told_of == {0, 1}
+        killed.one_of(work_in_processes(sqlite_address, orders))
+    assert killed.pid
+    assert killed.told_of == {0, 1}
     states = [trial.state.name for trial in study.optuna.trials]
     assert states.count("COMPLETE") == 4
     assert states.count("FAIL") == 1

@@ -176,10 +176,10 @@ def test_a_sqlite_transaction_holds_the_write_lock_from_its_beginning(
     other.close()
 
 
-def test_opening_a_second_time_keeps_what_is_there(address: str) -> None:
-    first = open_storage(address)
+def test_opening_a_second_time_keeps_what_is_there(bare_address: str) -> None:
+    first = open_storage(bare_address)
     optuna.create_study(storage=first.optuna, study_name="a")
-    second = open_storage(address)
+    second = open_storage(bare_address)
     assert optuna.get_all_study_names(second.optuna) == ["a"]
     for storage in (first, second):
         storage.engine.dispose()
@@ -229,6 +229,6 @@ def make_anew(address: str) -> str:
 
 
 @pytest.mark.slow
-def test_4_processes_may_make_the_same_database_at_once(address: str) -> None:
+def test_4_processes_may_make_the_same_database_at_once(bare_address: str) -> None:
     with multiprocessing.get_context("spawn").Pool(4) as pool:
-        assert len(set(pool.map(make_anew, [address] * 4, chunksize=1))) == 1
+        assert len(set(pool.map(make_anew, [bare_address] * 4, chunksize=1))) == 1
