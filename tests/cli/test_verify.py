@@ -125,8 +125,13 @@ def test_a_folder_without_cases_is_exit_code_2(
 
 @pytest.mark.slow
 def test_ctrl_c_ends_it_and_its_processes(workplace: Path) -> None:
-    for number in range(60):
-        write_case(workplace / "data" / f"case_{number:05d}", 0)
+    first = workplace / "data" / "case_00000"
+    write_case(first, 0)
+    for number in range(1, 3000):  # more than it can be through with before the signal comes
+        case = workplace / "data" / f"case_{number:05d}"
+        case.mkdir()
+        for file in first.iterdir():
+            (case / file.name).hardlink_to(file)
     program = "import sys; from kidneyseg.cli.main import kidneyseg; sys.exit(kidneyseg())"
     (workplace / "program.py").write_text(f"if __name__ == '__main__':\n    {program}\n")
     with subprocess.Popen(

@@ -109,8 +109,8 @@ def test_set_comes_before_what_the_study_file_fixes(write_files: WriteFiles) -> 
 
 
 def test_a_start_point_of_nothing_but_fixed_values_is_left_out(write_files: WriteFiles) -> None:
-    write_files()
-    assert load_plan("mine", {"beta": 2.0, "learning_rate": 0.1}).start_points == ()
+    write_files(study=STUDY.replace("learning_rate = 0.001\n", ""))
+    assert load_plan("mine", {"beta": 2.0}).start_points == ()
 
 
 @pytest.mark.parametrize(
