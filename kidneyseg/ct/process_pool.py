@@ -6,7 +6,6 @@ one thing at a time, and a process that dies (the system may end one for its mem
 
 import os
 import signal
-import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -69,7 +68,7 @@ class _Process(Generic[T, R]):
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, work), daemon=True)
-        with _interrupts_ignored():
+        with _interrupts_blocked():
             self._process.start()
         theirs.close()  # so that its end is seen here
 
@@ -97,19 +96,16 @@ class _Process(Generic[T, R]):
 
 
 @contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """What is started here ignores Ctrl-C: it reaches the parent too, which then ends the others.
+def _interrupts_blocked() -> Iterator[None]:
+    """What is started here never sees Ctrl-C: it reaches the parent too, which ends the others.
 
-    Python lets the main thread alone say so.
+    Blocked and not ignored: one that comes meanwhile reaches the parent at the end of the block.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _serve(pipe: connection.Connection, work: Callable[[T], R]) -> None:
