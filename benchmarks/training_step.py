@@ -22,8 +22,8 @@ import torch
 from plain_quicknat import PlainQuickNAT
 from torch.utils.data import DataLoader, Dataset
 
-from kidneyseg.ct.cache import Manifest, PreparedCase, StoredArray
 from kidneyseg.ct.preparation import LABEL_SCALE
+from kidneyseg.ct.prepared_cases import Manifest, PreparedCase, StoredArray
 from kidneyseg.ct.slices import SliceDataset
 from kidneyseg.hyperparameters import Hyperparameters
 from kidneyseg.settings import DataSettings, EvaluationSettings, NetworkSettings, TrainingSettings

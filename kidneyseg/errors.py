@@ -49,6 +49,10 @@ class ModelError(CorrectableError):
     """A model folder that is missing, damaged, or made by something else."""
 
 
+class PreparationError(KidneysegError):
+    """Slices that could not be prepared on this machine: no memory, no disk space."""
+
+
 class TrainingError(KidneysegError):
     """A training that cannot go on, with the reason."""
 

@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
+MACHINE_PATHS = {"folder", "cache", "splits_file"}  # data settings that decide no result themselves
+
 
 class Part(BaseModel):
     """A part of a file that a person writes: frozen, and unknown keys are refused."""
@@ -29,9 +31,17 @@ class DataSettings(Part):
     slice_size: tuple[int, int]  # (rows, columns) a slice is padded or cropped to
     hu_window: tuple[float, float] = (-79.0, 304.0)  # HU are clipped to it, then scaled to [-1, 1]
     margin_slices: int = Field(default=20, ge=0)  # kept beyond the kidney, training and validation
+    margin_mm: float | None = Field(default=None, ge=0)  # instead of margin_slices
+    tumor_labels: tuple[int, ...] = (2,)  # label values that are tumour, for filter and split
+    max_tumor_fraction: float | None = Field(default=None, ge=0, le=1)  # of kidney and tumour
+    include: tuple[str, ...] = ()  # names of the only cases to use; empty: all
+    exclude: tuple[str, ...] = ()  # names of cases not to use
     test_fraction: Fraction = 0.2  # of all cases
     validation_fraction: Fraction = 0.2  # of the cases that are not test cases
     split_seed: int = Field(default=0, ge=0)
+    folds: int | None = Field(default=None, ge=2)  # parts of the development cases
+    fold: int = Field(default=0, ge=0)  # which of the folds is validation
+    splits_file: Path | None = None  # nnU-Net's splits_final.json, instead of a split of our own
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -43,6 +53,10 @@ class DataSettings(Part):
             raise ValueError(f"slice_size {list(self.slice_size)}: at least 16 x 16")
         if not self.kidney_labels or min(self.kidney_labels) < 1:
             raise ValueError(f"kidney_labels {list(self.kidney_labels)}: whole numbers from 1 up")
+        if self.folds is not None and self.splits_file is not None:
+            raise ValueError("give folds or splits_file, not both")
+        if self.folds is not None and self.fold >= self.folds:
+            raise ValueError(f"fold {self.fold}: expected 0 to {self.folds - 1}, of data.folds")
         return self
 
 
@@ -66,6 +80,7 @@ class TrainingSettings(Part):
     patience: int = Field(default=2, ge=1)  # rises of the validation loss in a row until the stop
     small_batch_size: int = Field(default=4, ge=1)  # slices at a time; gradients are accumulated
     precision: Literal["float32", "bfloat16"] = "float32"
+    recompute: bool = False  # activations in the backward pass: less memory, more time
     deterministic: bool = False  # bit-identical on a GPU too, and slower there; the CPU always is
 
 

@@ -3,77 +3,37 @@
 One folder per prepared case, named by what made it (the two files' contents, the settings of this
 step, the version of its code):
 
-    <case>-<key>/images.npy     (N, rows, columns) int16, HU
-    <case>-<key>/labels.npy     (N, rows, columns) uint8, share of kidney x LABEL_SCALE
-    <case>-<key>/manifest.json  sizes and hashes of both, written last
-    locks/<case>-<key>          held while a process builds it
-    fingerprints/               remembered hashes of the source files
+    <case>-<key>/       a prepared case (`kidneyseg.ct.prepared_cases`)
+    locks/<case>-<key>  held while a process builds it
+    fingerprints/       remembered hashes of the source files
+    label_sizes/        remembered sizes of kidneys and tumours
 
-A folder is built under a temporary name and renamed: what is there is whole.
+A folder is built under a temporary name and renamed: what is there is whole. What a killed process
+left under such a name is removed by the next one that prepares anything.
 """
 
-import hashlib
+import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from filelock import FileLock
-from numpy.typing import NDArray
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
+from kidneyseg.ct.case_processes import each_case, file_bytes
 from kidneyseg.ct.cases import read_case
-from kidneyseg.ct.fingerprints import CaseFingerprint, Fingerprints, digest
-from kidneyseg.ct.preparation import (
-    LABEL_SCALE,
-    PREPARATION_VERSION,
-    PreparedSlices,
-    prepare_slices,
-)
-from kidneyseg.errors import DataError
+from kidneyseg.ct.fingerprints import CaseFingerprint, Fingerprints
+from kidneyseg.ct.preparation import PREPARATION_VERSION, prepare_slices
+from kidneyseg.ct.prepared_cases import MadeBy, Manifest, PreparedCase, store_case
+from kidneyseg.ct.process_pool import count_processes
+from kidneyseg.errors import PreparationError
 from kidneyseg.files import replacing_folder
-from kidneyseg.settings import DataSettings, Part
+from kidneyseg.settings import DataSettings
 
-MADE_BY = ("kidney_labels", "downsampling", "spacing_mm", "margin_slices")
-
-
-class StoredArray(Part):
-    """An array's file in the cache."""
-
-    shape: tuple[int, int, int]  # (N, rows, columns)
-    n_bytes: int
-    sha256: str
-
-
-class Manifest(Part):
-    """What a prepared case's folder holds."""
-
-    case: str
-    images: StoredArray
-    labels: StoredArray
-    first_slice: int
-    spacing_mm: tuple[float, float, float]  # (slice, row, column)
-    kidney_fraction: float  # of the pixels of the kept slices
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PreparedCase:
-    """A case in the cache."""
-
-    name: str
-    folder: Path
-    manifest: Manifest
-
-    def images(self) -> NDArray[np.int16]:  # (N, rows, columns), HU
-        """The memory-mapped, read-only images."""
-        images: NDArray[np.int16] = _map(self.folder / "images.npy")
-        return images
-
-    def labels(self) -> NDArray[np.uint8]:  # (N, rows, columns), 0..LABEL_SCALE
-        """The memory-mapped, read-only labels."""
-        labels: NDArray[np.uint8] = _map(self.folder / "labels.npy")
-        return labels
+SETTINGS = {"kidney_labels", "downsampling", "spacing_mm", "margin_slices", "margin_mm"}
+MEMORY_EACH = 3 * 2**29  # bytes for one process: 1.5 GiB; the largest scan of KiTS19 takes 1.1
+MANY_BYTES = 2**26  # of scans; fewer are prepared before processes have started
 
 
 class SliceCache:
@@ -84,68 +44,98 @@ class SliceCache:
         self.settings = settings
         self.fingerprints = Fingerprints(folder / "fingerprints")
 
-    def prepare(self, cases: Sequence[CaseFingerprint]) -> Iterator[PreparedCase]:
-        """Yield each case from the cache, built first where it is missing or damaged.
+    def prepare(
+        self,
+        cases: Sequence[CaseFingerprint],
+        *,
+        hashes: bool = False,
+        n_processes: int | None = None,
+    ) -> Iterator[PreparedCase]:
+        """Yield each case from the cache; those that are missing or damaged are built, last.
 
-        Raises DataError for a case that cannot be used; cases before it stay prepared.
+        Damage is seen by size, or by hash too (a second or so for every gigabyte). Many are built
+        at a time, each in a process; `n_processes` says how many if memory and cores shall not.
+        Raises DataError for a case that cannot be used, PreparationError where building fails
+        otherwise; what was built before stays.
         """
+        self._sweep()
+        missing = []
         for case in cases:
-            folder = self.folder / f"{case.case.name}-{self.key(case)[:16]}"
-            yield self._open(case, folder) or self._build(case, folder)
+            opened = self.find(case, hashes=hashes)
+            if opened is None:
+                missing.append(case)
+            else:
+                yield opened
+        n_bytes = sum(file_bytes(case.case.imaging) for case in missing)
+        if n_processes is None:
+            n_processes = count_processes(len(missing), MEMORY_EACH) if n_bytes > MANY_BYTES else 1
+        build = _Build(cache=self, hashes=hashes)
+        with closing(each_case(build, missing, n_processes, MEMORY_EACH)) as built:
+            yield from built
 
-    def key(self, case: CaseFingerprint) -> str:
-        """SHA-256 of all that makes the prepared slices of a case what they are."""
-        settings = self.settings.model_dump(include=set(MADE_BY), mode="json")
-        made_by = (f"{name}={settings[name]}" for name in MADE_BY)
-        return digest((str(PREPARATION_VERSION), case.imaging, case.segmentation, *made_by))
+    def find(self, case: CaseFingerprint, *, hashes: bool = False) -> PreparedCase | None:
+        """Open a prepared case; None where it is missing or damaged."""
+        made_by = self.made_by(case)
+        folder = self.folder / f"{case.case.name}-{made_by.key[:16]}"
+        try:
+            manifest = Manifest.model_validate_json((folder / "manifest.json").read_text())
+        except (OSError, ValidationError, UnicodeDecodeError):
+            return None
+        prepared = PreparedCase(name=case.case.name, folder=folder, manifest=manifest)
+        whole = manifest.made_by == made_by and prepared.is_whole(hashes=hashes)
+        return prepared if whole else None
 
-    def _build(self, case: CaseFingerprint, folder: Path) -> PreparedCase:
-        locks = self.folder / "locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(locks / folder.name):
-            made_meanwhile = self._open(case, folder)
+    def made_by(self, case: CaseFingerprint) -> MadeBy:
+        """All that makes the prepared slices of a case what they are."""
+        return MadeBy(
+            imaging=case.imaging,
+            segmentation=case.segmentation,
+            version=PREPARATION_VERSION,
+            settings=self.settings.model_dump(include=SETTINGS, mode="json"),
+        )
+
+    def build(self, case: CaseFingerprint, *, hashes: bool = False) -> PreparedCase:
+        """Build a case, or wait for another process that does."""
+        made_by = self.made_by(case)
+        folder = self.folder / f"{case.case.name}-{made_by.key[:16]}"
+        with self._lock(folder.name):
+            made_meanwhile = self.find(case, hashes=hashes)
             if made_meanwhile is not None:
                 return made_meanwhile
             volumes = read_case(case.case, self.settings.kidney_labels)
-            with replacing_folder(folder) as temporary:
-                _store(temporary, case.case.name, prepare_slices(volumes, self.settings))
-        built = self._open(case, folder)
+            slices = prepare_slices(volumes, self.settings)
+            try:
+                with replacing_folder(folder) as temporary:
+                    store_case(temporary, case.case.name, made_by, slices)
+            except OSError as error:
+                raise PreparationError(
+                    f"{folder}: cannot be written ({error}); free disk space, or name another "
+                    "place (data.cache)"
+                ) from error
+        built = self.find(case)
         if built is None:
-            raise DataError(f"{folder}: what was just prepared is not there; is the disk full?")
+            raise PreparationError(f"{folder}: what was just prepared is not there")
         return built
 
-    def _open(self, case: CaseFingerprint, folder: Path) -> PreparedCase | None:
-        """Open a prepared case; None where it is missing or its files have the wrong size."""
-        try:
-            manifest = Manifest.model_validate_json((folder / "manifest.json").read_text())
-            for name, stored in (("images", manifest.images), ("labels", manifest.labels)):
-                if (folder / f"{name}.npy").stat().st_size != stored.n_bytes:
-                    return None
-        except (OSError, ValidationError, UnicodeDecodeError):
-            return None
-        return PreparedCase(name=case.case.name, folder=folder, manifest=manifest)
+    def _lock(self, name: str) -> FileLock:
+        locks = self.folder / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        return FileLock(locks / name)
+
+    def _sweep(self) -> None:
+        """Remove what killed processes left: temporary folders whose lock nobody holds."""
+        for leftover in self.folder.glob(".*.tmp"):
+            name = leftover.name[1:].rsplit(".", 2)[0]
+            with suppress(Timeout), self._lock(name).acquire(timeout=0):
+                shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _map(path: Path) -> Any:
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Build:
+    """The building of cases, to be sent to other processes."""
 
+    cache: SliceCache
+    hashes: bool
 
-def _store(folder: Path, case: str, slices: PreparedSlices) -> None:
-    manifest = Manifest(
-        case=case,
-        images=_store_array(folder / "images.npy", slices.images),
-        labels=_store_array(folder / "labels.npy", slices.labels),
-        first_slice=slices.first_slice,
-        spacing_mm=slices.spacing_mm,
-        kidney_fraction=float(slices.labels.mean()) / LABEL_SCALE,
-    )
-    (folder / "manifest.json").write_text(manifest.model_dump_json(indent=2) + "\n")
-
-
-def _store_array(path: Path, array: NDArray[np.generic]) -> StoredArray:
-    np.save(path, np.ascontiguousarray(array), allow_pickle=False)
-    path.chmod(0o444)
-    with path.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    n, rows, columns = array.shape
-    return StoredArray(shape=(n, rows, columns), n_bytes=path.stat().st_size, sha256=sha256)
+    def __call__(self, case: CaseFingerprint) -> PreparedCase:
+        return self.cache.build(case, hashes=self.hashes)

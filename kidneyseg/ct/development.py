@@ -3,14 +3,17 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from kidneyseg.ct.cache import PreparedCase, SliceCache
+from kidneyseg.ct.cache import SliceCache
 from kidneyseg.ct.cases import list_cases
-from kidneyseg.ct.fingerprints import CaseFingerprint, data_fingerprint
+from kidneyseg.ct.fingerprints import CaseFingerprint
+from kidneyseg.ct.nnunet_splits import import_split
+from kidneyseg.ct.prepared_cases import PreparedCase
+from kidneyseg.ct.selection import SelectedCases, select_cases
 from kidneyseg.ct.slices import SliceDataset
 from kidneyseg.ct.splits import Split, split_cases, write_split
 from kidneyseg.errors import DataError
 from kidneyseg.runs import Runs
-from kidneyseg.settings import Environment
+from kidneyseg.settings import DataSettings, Environment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,16 +24,29 @@ class DevelopmentCases:
     cache: SliceCache
     split: Split
     cases: tuple[CaseFingerprint, ...]  # training and validation, in that order
+    selected: SelectedCases  # with the test cases
 
-    def prepare(self) -> Iterator[PreparedCase]:
-        """Yield each case from the cache, prepared first where it is missing."""
-        return self.cache.prepare(self.cases)
+    def prepare(self, *, hashes: bool = False) -> Iterator[PreparedCase]:
+        """Yield each case from the cache, prepared first where it is missing or damaged.
+
+        In the order in which they are done. Damage is seen by size, or by hash too.
+        """
+        return self.cache.prepare(self.cases, hashes=hashes)
 
     def datasets(self, prepared: Sequence[PreparedCase]) -> tuple[SliceDataset, SliceDataset]:
         """The training and the validation slices of the prepared cases."""
-        training = [case for case in prepared if case.name in self.split.training]
-        validation = [case for case in prepared if case.name in self.split.validation]
+        by_name = {case.name: case for case in prepared}
+        training = [by_name[name] for name in self.split.training]
+        validation = [by_name[name] for name in self.split.validation]
         return self._dataset(training), self._dataset(validation)
+
+    def folds(self) -> list[Split]:
+        """The splits of all folds; without folds, the one split."""
+        settings = self.environment.data
+        if settings.folds is None:
+            return [self.split]
+        each = (settings.model_copy(update={"fold": fold}) for fold in range(settings.folds))
+        return [split_selected(self.selected, one) for one in each]
 
     def _dataset(self, cases: Sequence[PreparedCase]) -> SliceDataset:
         settings = self.environment
@@ -46,19 +62,24 @@ def find_development_cases(environment: Environment) -> DevelopmentCases:
     folder = environment.data.folder
     if folder is None:
         raise DataError("no data folder: give --data, or data.folder in the environment")
-    cases = list_cases(folder)
     cache = SliceCache(runs.cache(environment), environment.data)
-    known = {case.name: cache.fingerprints.of_case(case) for case in cases}
-    split = split_cases(
-        list(known),
-        environment.data,
-        data_fingerprint(list(known.values())),
-        {case.name: case.patient for case in cases},
-    )
+    selected = select_cases(list_cases(folder), cache)
+    split = split_selected(selected, environment.data)
     write_split(split, runs.evaluation_data(split.fingerprint))
     return DevelopmentCases(
         environment=environment,
         cache=cache,
         split=split,
-        cases=tuple(known[name] for name in (*split.training, *split.validation)),
+        cases=tuple(selected.cases[name] for name in (*split.training, *split.validation)),
+        selected=selected,
     )
+
+
+def split_selected(selected: SelectedCases, settings: DataSettings) -> Split:
+    """Split cases as the settings say: by a file of nnU-Net's, or our own way."""
+    if settings.splits_file is not None:
+        return import_split(settings.splits_file, settings.fold, selected, settings.split_seed)
+    if settings.fold and settings.folds is None:
+        raise DataError(f"data.fold = {settings.fold}: expected data.folds or data.splits_file too")
+    names, data = list(selected.cases), selected.fingerprint
+    return split_cases(names, settings, data, selected.patients, selected.strata)

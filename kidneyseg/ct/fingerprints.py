@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,12 @@ from kidneyseg.files import write_text
 def digest(parts: Iterable[str]) -> str:
     """SHA-256 (hexadecimal) of strings, their borders included."""
     return hashlib.sha256(json.dumps(list(parts)).encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 (hexadecimal) of a file's content."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +37,11 @@ class Fingerprints:
     """Fingerprints of files, remembered in `folder` until a file's size or time changes."""
 
     folder: Path
+
+    def of_cases(self, cases: Sequence[Case]) -> list[CaseFingerprint]:
+        """Fingerprint many cases, several at a time."""
+        with ThreadPoolExecutor(os.cpu_count()) as threads:  # hashing lets other threads run
+            return list(threads.map(self.of_case, cases))
 
     def of_case(self, case: Case) -> CaseFingerprint:
         """Fingerprint both files of a case."""
@@ -47,8 +60,7 @@ class Fingerprints:
             remembered, _, fingerprint = memory.read_text().rpartition("\n")
             if remembered == known:
                 return fingerprint
-        with path.open("rb") as stream:
-            fingerprint = hashlib.file_digest(stream, "sha256").hexdigest()
+        fingerprint = file_sha256(path)
         write_text(memory, f"{known}\n{fingerprint}")
         return fingerprint
 

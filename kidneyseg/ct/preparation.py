@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kidneyseg.ct.cases import CaseVolumes
-from kidneyseg.ct.resampling import average_matrix, resample, training_axes
+from kidneyseg.ct.resampling import average, training_axes
 from kidneyseg.settings import DataSettings
 
 PREPARATION_VERSION = 1  # raise it when this step's result changes
@@ -25,15 +25,12 @@ class PreparedSlices:
 
 def prepare_slices(case: CaseVolumes, settings: DataSettings) -> PreparedSlices:
     """Keep the slices within the margin of the kidney and bring them to training resolution."""
-    kept = slices_near_kidney(case.kidney, settings.margin_slices)
     slice_mm, *in_plane_mm = case.geometry.spacing_mm
+    kept = slices_near_kidney(case.kidney, _margin(settings, slice_mm))
     axes = training_axes(case.kidney.shape[1:], (in_plane_mm[0], in_plane_mm[1]), settings)
-    rows, columns = (average_matrix(axis) for axis in axes)
-    images = np.rint(resample(case.scan_hu[kept], rows, columns)).astype(np.int16)
-    labels = np.rint(resample(case.kidney[kept], rows, columns) * LABEL_SCALE).astype(np.uint8)
     return PreparedSlices(
-        images=images,
-        labels=labels,
+        images=average(case.scan_hu[kept], axes, np.int16),
+        labels=average(case.kidney[kept], axes, np.uint8, scale=LABEL_SCALE),
         first_slice=kept.start,
         spacing_mm=(slice_mm, in_plane_mm[0] * axes[0].pitch, in_plane_mm[1] * axes[1].pitch),
     )
@@ -47,3 +44,9 @@ def slices_near_kidney(
     holding = np.flatnonzero(kidney.any(axis=(1, 2)))
     first, last = int(holding[0]), int(holding[-1])
     return slice(max(0, first - margin), min(len(kidney), last + margin + 1))
+
+
+def _margin(settings: DataSettings, slice_mm: float) -> int:
+    if settings.margin_mm is None:
+        return settings.margin_slices
+    return int(settings.margin_mm / slice_mm + 1e-6)

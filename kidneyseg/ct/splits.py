@@ -2,12 +2,14 @@
 
 By case, never by slice, and the cases of one patient stay together. The order of patients comes
 from a hash of seed and case name, so that it is the same on every machine and with every version of
-every library.
+every library. Where strata are known (slice thickness, tumour volume), each use has its share of
+every one, to within one patient: they are lined up stratum by stratum, and every so-many-th taken.
 """
 
 import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -34,6 +36,7 @@ class Split(Part):
 
 
 Patient = tuple[str, ...]  # the names of one patient's cases
+Stratum = tuple[int, int]  # classes of slice thickness and of tumour volume, in order
 
 
 def split_cases(
@@ -41,26 +44,33 @@ def split_cases(
     settings: DataSettings,
     data: str = "",
     patients: Mapping[str, str] | None = None,  # by case name; without it each case has its own
+    strata: Mapping[str, Stratum] | None = None,  # by case name
 ) -> Split:
     """Part case names into training, validation and test.
 
     Each share is the nearest whole number of cases (a half goes up), at least one: 136 cases give
     87 / 22 / 27, four give 2 / 1 / 1. With several cases of a patient it is as near to that as
-    whole patients allow. Raises DataError for fewer than three cases or patients.
+    whole patients allow. With folds, validation is one of them. Raises DataError for fewer than
+    three cases or patients, and for more folds than patients.
     """
     if len(names) < 3:
         raise DataError(
             f"{len(names)} labelled case{'s' * (len(names) != 1)} in the data folder; expected "
             "at least 3: one each for training, validation and test"
         )
-    order = _patients(names, patients or {}, settings.split_seed)
-    if len(order) < 3:
+    everyone = _patients(names, patients or {})
+    if len(everyone) < 3:
         raise DataError(
-            f"{len(names)} labelled cases of {len(order)} patient{'s' * (len(order) != 1)}; "
+            f"{len(names)} labelled cases of {len(everyone)} patient{'s' * (len(everyone) != 1)}; "
             "expected at least 3 patients: one each for training, validation and test"
         )
-    test, rest = _take(order, settings.test_fraction, leave=2)
-    validation, training = _take(rest, settings.validation_fraction, leave=1)
+    line_up = partial(_line_up, seed=settings.split_seed, strata=strata)
+    test, rest = _take(line_up(everyone, settings.test_fraction), settings.test_fraction, leave=2)
+    if settings.folds is not None:
+        validation, training = _fold(line_up(rest), settings.folds, settings.fold)
+    else:
+        fraction = settings.validation_fraction
+        validation, training = _take(line_up(rest, fraction), fraction, leave=1)
     return Split(
         data=data,
         seed=settings.split_seed,
@@ -70,22 +80,35 @@ def split_cases(
     )
 
 
+class SplitFile(Split):
+    """A split as it is written down, with a hash of its names."""
+
+    sha256: str
+
+
 def write_split(split: Split, path: Path) -> None:
     """Write `evaluation_data.json`; a file that is there already must say the same.
 
     Raises DataError when it does not: its test cases may have been looked at.
     """
     if path.exists():
-        if read_split(path) != split:
+        recorded = read_split(path)
+        if recorded.data != split.data:
+            raise DataError(
+                f"{path}: the data folder has changed since this split was made (cases of the same "
+                "names hold something else); restore it, or name another runs folder (common.runs)"
+            )
+        if recorded != split:
             raise DataError(f"{path}: holds another split; keep it, and name another runs folder")
         return
-    write_text(path, split.model_dump_json(indent=2) + "\n")
+    written = SplitFile(**split.model_dump(), sha256=split.fingerprint)
+    write_text(path, written.model_dump_json(indent=2) + "\n")
 
 
 def read_split(path: Path) -> Split:
-    """Read `evaluation_data.json`. Raises DataError."""
+    """Read `evaluation_data.json`. Raises DataError, also when it was changed by hand."""
     try:
-        return Split.model_validate_json(path.read_text())
+        written = SplitFile.model_validate_json(path.read_text())
     except ValidationError as error:
         detail = error.errors()[0]
         key = ".".join(str(part) for part in detail["loc"]) or "JSON"
@@ -93,18 +116,65 @@ def read_split(path: Path) -> Split:
         raise DataError(f"{path}: not a split that this program wrote ({reason})") from error
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a split that this program wrote ({error})") from error
+    split = Split.model_validate(written.model_dump(exclude={"sha256"}))
+    if written.sha256 != split.fingerprint:
+        raise DataError(
+            f"{path}: its names were changed after it was written (their SHA-256 is not the one "
+            "it holds); restore it, or name another runs folder (common.runs)"
+        )
+    return split
 
 
 def _rank(seed: int, name: str) -> str:
     return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()
 
 
-def _patients(names: Sequence[str], patients: Mapping[str, str], seed: int) -> list[Patient]:
-    """Case names by patient, in the order of the seed."""
+def _patients(names: Sequence[str], patients: Mapping[str, str]) -> list[Patient]:
+    """Case names by patient."""
     cases: dict[str, list[str]] = defaultdict(list)
     for name in sorted(names):
         cases[patients.get(name, name)].append(name)
-    return sorted(map(tuple, cases.values()), key=lambda patient: _rank(seed, patient[0]))
+    return list(map(tuple, cases.values()))
+
+
+def _line_up(
+    patients: Sequence[Patient],
+    first_share: float = 0.0,
+    *,
+    seed: int,
+    strata: Mapping[str, Stratum] | None,
+) -> list[Patient]:
+    """Put patients into the order of the seed; with strata, those of one beside each other.
+
+    With strata, evenly spaced ones come first, as many as make up `first_share`: of each stratum,
+    and of each slice thickness, these are their share to within one.
+    """
+    line = sorted(patients, key=lambda patient: _rank(seed, patient[0]))
+    if strata is None or len(set(strata.values())) == 1:
+        return line
+    line.sort(key=lambda patient: _place(patient, strata))
+    n, n_first = len(line), int(len(line) * first_share + 0.5)
+    start = int(_rank(seed, f"{n_first} of {n}")[:8], 16) / 16**8
+    first = {int((k + start) * n / n_first) for k in range(n_first)}
+    return [line[k] for k in sorted(range(n), key=lambda k: k not in first)]
+
+
+def _place(patient: Patient, strata: Mapping[str, Stratum]) -> Stratum:
+    """Where a patient's stratum stands in the line: there and back through the tumours' sizes."""
+    thickness = min(strata[name][0] for name in patient)
+    tumor = max(strata[name][1] for name in patient)
+    return thickness, -tumor if thickness % 2 else tumor
+
+
+def _fold(line: Sequence[Patient], n_folds: int, fold: int) -> tuple[list[Patient], list[Patient]]:
+    """Deal patients out to folds in turn; return those of one fold, and the others."""
+    if len(line) < n_folds:
+        raise DataError(
+            f"data.folds = {n_folds}: more than the {len(line)} patients for training and "
+            "validation; expected at most one fold for each"
+        )
+    own = list(line[fold::n_folds])
+    return own, [patient for patient in line if patient not in own]
 
 
 def _take(

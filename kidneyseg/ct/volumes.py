@@ -197,7 +197,7 @@ def _read_voxels(stream: IO[bytes], header: nib.Nifti1Header) -> NDArray[Any]:
     """Read the voxels as they are stored, in pieces that fit into a processor's cache."""
     dtype, shape = header.get_data_dtype(), header.get_data_shape()
     voxels: NDArray[Any] = np.empty(shape, dtype, order="F")
-    flat = memoryview(voxels.reshape(-1, order="F").view(np.uint8))
+    flat = voxels.reshape(-1, order="F").view(np.uint8).data
     stream.seek(header.get_data_offset())
     done = 0
     while done < len(flat):

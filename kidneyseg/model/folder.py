@@ -25,6 +25,7 @@ from kidneyseg.model.description import (
 )
 from kidneyseg.network import QuickNAT, build_quicknat, channels_last
 from kidneyseg.provenance import Provenance
+from kidneyseg.settings import MACHINE_PATHS
 from kidneyseg.training.results import EpochResult
 from kidneyseg.training.trainer import TrainingSetup
 
@@ -45,7 +46,7 @@ def describe_model(
     return ModelDescription(
         format=FORMAT,
         network=setup.network,
-        preprocessing=setup.data.model_copy(update={"folder": None, "cache": None}),
+        preprocessing=setup.data.model_copy(update=dict.fromkeys(MACHINE_PATHS)),
         threshold=setup.evaluation.threshold,
         hyperparameters=setup.hyperparameters,
         validation=Validation(

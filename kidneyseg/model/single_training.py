@@ -3,9 +3,9 @@
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
-from kidneyseg.ct.cache import PreparedCase
 from kidneyseg.ct.development import DevelopmentCases
 from kidneyseg.ct.fingerprints import digest
+from kidneyseg.ct.prepared_cases import PreparedCase
 from kidneyseg.hyperparameters import Hyperparameters
 from kidneyseg.model.recording import Recording, forget, record, resume
 from kidneyseg.provenance import Provenance, code_fingerprint, host_name, library_versions

@@ -13,6 +13,7 @@ from kidneyseg.errors import SettingsError, StudyError
 from kidneyseg.hyperparameters import Hyperparameters
 from kidneyseg.search.space import SearchSpace, Value, check_hyperparameters, parse_space
 from kidneyseg.settings import (
+    MACHINE_PATHS,
     DataSettings,
     Environment,
     EvaluationSettings,
@@ -21,8 +22,6 @@ from kidneyseg.settings import (
     TrainingSettings,
 )
 from kidneyseg.toml_files import find_named_file, read_toml, validate
-
-MACHINE_ONLY = {"folder", "cache"}  # data settings that are paths: part of no definition
 
 
 class TPE(Part):
@@ -133,6 +132,11 @@ def load_plan(name: str, hyperparameters: dict[str, Any]) -> StudyPlan:
     _check_fixed(file, space, str(path))
     fixed = {**file.hyperparameters, **hyperparameters}
     space = space.without(set(hyperparameters))
+    if not space.names():
+        raise SettingsError(
+            f"{path}: nothing is left to vary, --set fixes it all; leave one out, or train once "
+            "with kidneyseg train"
+        )
     space.check(fixed, str(space_path))
     points = [
         {key: value for key, value in point.items() if key not in hyperparameters}
@@ -147,7 +151,7 @@ def load_plan(name: str, hyperparameters: dict[str, Any]) -> StudyPlan:
 def result_settings(environment: Environment) -> ResultSettings:
     """The part of an environment that decides a result."""
     return ResultSettings(
-        data=environment.data.model_dump(mode="json", exclude=MACHINE_ONLY),
+        data=environment.data.model_dump(mode="json", exclude=MACHINE_PATHS),
         network=environment.network,
         training=environment.training,
         evaluation=environment.evaluation,

@@ -11,7 +11,7 @@ from kidneyseg.search.events import Preparing
 from kidneyseg.search.objective import Workplace
 from kidneyseg.search.storage import Storage
 from kidneyseg.search.studies import Study, load_study, open_study
-from kidneyseg.settings import Environment
+from kidneyseg.settings import MACHINE_PATHS, Environment
 from kidneyseg.training.device import find_device
 
 
@@ -72,11 +72,11 @@ def join_study(storage: Storage, name: str, machine: Environment) -> BegunStudy:
 
 
 def study_environment(study: Study, machine: Environment) -> Environment:
-    """The study's settings with a machine's folders and device."""
+    """The study's settings with a machine's paths and device."""
     settings = study.definition.settings
-    folders = {"folder": machine.data.folder, "cache": machine.data.cache}
+    paths = machine.data.model_dump(include=MACHINE_PATHS)
     return Environment(
-        data=study.definition.data_settings().model_copy(update=folders),
+        data=study.definition.data_settings().model_copy(update=paths),
         network=settings.network,
         training=settings.training,
         evaluation=settings.evaluation,

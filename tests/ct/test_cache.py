@@ -1,5 +1,6 @@
 """Prepared once, whole or not there, and the same for all who ask."""
 
+import errno
 import hashlib
 import json
 import subprocess
@@ -12,31 +13,55 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from kidneyseg.ct import cache as cache_module
-from kidneyseg.ct.cache import PreparedCase, SliceCache
+from kidneyseg.ct.cache import SliceCache
 from kidneyseg.ct.cases import Case, CaseVolumes, read_case
 from kidneyseg.ct.fingerprints import CaseFingerprint
-from kidneyseg.ct.preparation import LABEL_SCALE, PreparedSlices, prepare_slices
-from kidneyseg.errors import DataError
+from kidneyseg.ct.preparation import (
+    LABEL_SCALE,
+    PREPARATION_VERSION,
+    PreparedSlices,
+    prepare_slices,
+)
+from kidneyseg.ct.prepared_cases import PreparedCase
+from kidneyseg.errors import DataError, PreparationError
 from kidneyseg.settings import DataSettings
 
 CUT_OFF = """
 import os, signal, sys
+from pathlib import Path
+from kidneyseg.ct import cache, prepared_cases
+from kidneyseg.ct.cases import list_cases
+from kidneyseg.settings import DataSettings
+
+folder, data, settings = sys.argv[1:]
+whole = prepared_cases._store_array
+def store(path, array):
+    if path.name == "labels.npy":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return whole(path, array)
+prepared_cases._store_array = store
+prepared = cache.SliceCache(Path(folder), DataSettings.model_validate_json(settings))
+list(prepared.prepare([prepared.fingerprints.of_case(case) for case in list_cases(Path(data))]))
+"""
+
+PREPARE_SLOWLY = """
+import sys, time
 from pathlib import Path
 from kidneyseg.ct import cache
 from kidneyseg.ct.cases import list_cases
 from kidneyseg.settings import DataSettings
 
 folder, data, settings = sys.argv[1:]
-whole = cache._store_array
-def store(path, array):
-    if path.name == "labels.npy":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return whole(path, array)
-cache._store_array = store
+whole = cache.store_case
+def store(*arguments):
+    whole(*arguments)
+    time.sleep(0.05)
+cache.store_case = store
 prepared = cache.SliceCache(Path(folder), DataSettings.model_validate_json(settings))
-list(prepared.prepare([prepared.fingerprints.of_case(case) for case in list_cases(Path(data))]))
+list(prepared.prepare(prepared.fingerprints.of_cases(list_cases(Path(data)))))
 """
 
 
@@ -128,6 +153,7 @@ def test_the_same_settings_in_another_cache_give_the_same_bytes(
         {"downsampling": 3},
         {"downsampling": None, "spacing_mm": 2.0},
         {"margin_slices": 2},
+        {"margin_mm": 3.0},
         {"kidney_labels": (1, 2, 3)},
     ],
 )
@@ -135,7 +161,7 @@ def test_settings_of_this_step_make_another_key(
     cache: SliceCache, case: CaseFingerprint, changed: dict[str, object]
 ) -> None:
     other = SliceCache(cache.folder, cache.settings.model_copy(update=changed))
-    assert other.key(case) != cache.key(case)
+    assert other.made_by(case).key != cache.made_by(case).key
     assert prepare_one(other, case).folder != prepare_one(cache, case).folder
 
 
@@ -143,7 +169,7 @@ def test_every_target_spacing_makes_its_own_key(cache: SliceCache, case: CaseFin
     spacings_mm = (1.5, 2.0, 2.5)
     changes = [{"downsampling": None, "spacing_mm": spacing} for spacing in spacings_mm]
     settings = [cache.settings.model_copy(update=change) for change in changes]
-    assert len({SliceCache(cache.folder, one).key(case) for one in settings}) == 3
+    assert len({SliceCache(cache.folder, one).made_by(case).key for one in settings}) == 3
 
 
 @pytest.mark.parametrize(
@@ -154,17 +180,17 @@ def test_settings_of_later_steps_keep_the_key(
     cache: SliceCache, case: CaseFingerprint, changed: dict[str, object]
 ) -> None:
     other = SliceCache(cache.folder, cache.settings.model_copy(update=changed))
-    assert other.key(case) == cache.key(case)
+    assert other.made_by(case).key == cache.made_by(case).key
 
 
 def test_content_and_code_make_another_key(
     cache: SliceCache, case: CaseFingerprint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = cache.key(case)
-    assert cache.key(replace(case, imaging="0" * 64)) != before
-    assert cache.key(replace(case, segmentation="0" * 64)) != before
+    before = cache.made_by(case).key
+    assert cache.made_by(replace(case, imaging="0" * 64)).key != before
+    assert cache.made_by(replace(case, segmentation="0" * 64)).key != before
     monkeypatch.setattr(cache_module, "PREPARATION_VERSION", -1)
-    assert cache.key(case) != before
+    assert cache.made_by(case).key != before
 
 
 def test_a_changed_scan_is_prepared_anew(
@@ -255,6 +281,113 @@ def test_killed_in_the_middle_nothing_reads_as_good(
     prepared = prepare_one(cache, case)
     assert reads == ["case_00000"]
     assert prepared.images().shape == (5, 10, 12)
+
+
+def test_what_a_killed_process_left_is_swept(
+    cache: SliceCache, case: CaseFingerprint, settings: DataSettings
+) -> None:
+    prepared = prepare_one(cache, case)
+    leftover = cache.folder / f".{prepared.folder.name}.0123456789abcdef.tmp"
+    leftover.mkdir()
+    (leftover / "images.npy").touch(mode=0o444)
+    with FileLock(cache.folder / "locks" / prepared.folder.name):
+        prepare_one(cache, case)
+        assert leftover.is_dir()  # somebody is building there
+    prepare_one(cache, case)
+    assert not leftover.exists()
+
+
+def test_killed_at_any_moment_the_rest_is_built_by_the_next(
+    cache: SliceCache, write_case: Callable[..., Case], reads: list[str], tmp_path: Path
+) -> None:
+    cases = [cache.fingerprints.of_case(write_case(f"case_{n:05d}", seed=n)) for n in range(8)]
+    arguments = [str(cache.folder), str(tmp_path / "data"), cache.settings.model_dump_json()]
+    child = subprocess.Popen([sys.executable, "-c", PREPARE_SLOWLY, *arguments])
+    while len(list(cache.folder.glob("case_*"))) < 2:
+        assert child.poll() is None
+        time.sleep(0.001)
+    child.kill()
+    child.wait()
+    whole = [case for case in cases if cache.find(case, hashes=True) is not None]
+    assert len(whole) == len(list(cache.folder.glob("case_*")))
+
+    prepared = sorted(cache.prepare(cases), key=lambda one: one.name)
+    assert sorted(reads) == [case.case.name for case in cases if case not in whole]
+    assert all(one.is_whole(hashes=True) for one in prepared)
+    assert not list(cache.folder.glob(".*.tmp"))
+
+
+def test_flipped_bits_are_found_by_hash_and_rebuilt_alone(
+    cache: SliceCache, write_case: Callable[..., Case], reads: list[str]
+) -> None:
+    cases = [cache.fingerprints.of_case(write_case(f"case_0000{n}", seed=n)) for n in range(2)]
+    before = list(cache.prepare(cases))
+    path = before[1].folder / "images.npy"
+    content = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    reads.clear()
+
+    list(cache.prepare(cases))
+    assert reads == []  # sizes alone tell nothing
+    assert sorted(cache.prepare(cases, hashes=True), key=lambda one: one.name) == before
+    assert reads == ["case_00001"]
+    assert path.read_bytes() == content
+
+
+def test_processes_prepare_what_one_process_does(
+    cache: SliceCache, write_case: Callable[..., Case], reads: list[str], tmp_path: Path
+) -> None:
+    cases = [cache.fingerprints.of_case(write_case(f"case_0000{n}", seed=n)) for n in range(3)]
+    other = SliceCache(tmp_path / "other", cache.settings)
+    expected = {one.name: one.manifest for one in other.prepare(cases)}
+    reads.clear()
+    found = {one.name: one.manifest for one in cache.prepare(cases, n_processes=2)}
+    assert found == expected
+    assert reads == []  # not here
+
+
+def test_a_bad_case_in_another_process_is_named(
+    cache: SliceCache, write_case: Callable[..., Case]
+) -> None:
+    cases = [cache.fingerprints.of_case(write_case(f"case_0000{n}", seed=n)) for n in range(2)]
+    cases[1].case.imaging.write_bytes(b"")
+    with pytest.raises(DataError, match=r"case_00001/imaging\.nii\.gz: not a NIfTI-1 file"):
+        list(cache.prepare(cases, n_processes=2))
+
+
+def test_many_large_files_are_worth_processes(
+    cache: SliceCache, case: CaseFingerprint, monkeypatch: pytest.MonkeyPatch, reads: list[str]
+) -> None:
+    monkeypatch.setattr(cache_module, "count_processes", lambda *_: 2)
+    monkeypatch.setattr(cache_module, "MANY_BYTES", 1000)
+    list(cache.prepare([case]))
+    assert reads == []
+
+
+def test_a_full_disk_is_said(
+    cache: SliceCache, case: CaseFingerprint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cache_module, "store_case", full)
+    with pytest.raises(PreparationError, match=r"cannot be written .*No space left.*data\.cache"):
+        prepare_one(cache, case)
+    assert not list(cache.folder.glob(".case*"))
+
+
+def test_the_manifest_says_what_made_it(cache: SliceCache, case: CaseFingerprint) -> None:
+    made_by = prepare_one(cache, case).manifest.made_by
+    assert (made_by.imaging, made_by.segmentation) == (case.imaging, case.segmentation)
+    assert made_by.version == PREPARATION_VERSION
+    assert made_by.settings == {
+        "kidney_labels": [1, 2],
+        "downsampling": 2,
+        "spacing_mm": None,
+        "margin_slices": 1,
+        "margin_mm": None,
+    }
 
 
 def test_cases_before_a_bad_one_stay_prepared(

@@ -104,7 +104,7 @@ def test_changed_data_under_the_same_names_is_noticed(
     find_development_cases(environment)
     changed = write_case("case_00002", seed=99)
     os.utime(changed.imaging, ns=(0, 0))
-    with pytest.raises(DataError, match=r"evaluation_data\.json: holds another split"):
+    with pytest.raises(DataError, match=r"json: the data folder has changed since"):
         find_development_cases(environment)
 
 
@@ -112,3 +112,42 @@ def test_no_data_folder_is_said(environment: Environment) -> None:
     data = environment.data.model_copy(update={"folder": None})
     with pytest.raises(DataError, match="no data folder: give --data"):
         find_development_cases(environment.model_copy(update={"data": data}))
+
+
+def test_a_fold_validates_on_its_own_cases_alone(environment: Environment) -> None:
+    data = environment.data.model_copy(update={"folds": 2, "fold": 1})
+    found = find_development_cases(environment.model_copy(update={"data": data}))
+    first, second = found.folds()
+    assert second == found.split
+    assert first.validation == second.training
+    assert first.training == second.validation
+    assert first.test == second.test
+
+
+def test_without_folds_there_is_one_split(environment: Environment) -> None:
+    found = find_development_cases(environment)
+    assert found.folds() == [found.split]
+
+
+def test_a_fold_of_nothing_is_refused(environment: Environment) -> None:
+    data = environment.data.model_copy(update={"fold": 1})
+    with pytest.raises(DataError, match=r"data\.fold = 1: expected data\.folds"):
+        find_development_cases(environment.model_copy(update={"data": data}))
+
+
+def test_a_file_of_nnunets_decides_the_split(environment: Environment, tmp_path: Path) -> None:
+    path = tmp_path / "splits_final.json"
+    path.write_text(json.dumps([{"train": ["case_00004", "case_00002"], "val": ["case_00000"]}]))
+    data = environment.data.model_copy(update={"splits_file": path})
+    found = find_development_cases(environment.model_copy(update={"data": data}))
+    assert found.split.training == ("case_00002", "case_00004")
+    assert found.split.validation == ("case_00000",)
+    assert found.split.test == ("case_00001", "case_00003")
+
+
+def test_a_case_left_out_is_in_no_split(environment: Environment) -> None:
+    data = environment.data.model_copy(update={"exclude": ("case_00003",)})
+    split = find_development_cases(environment.model_copy(update={"data": data})).split
+    names = split.training + split.validation + split.test
+    assert sorted(names) == ["case_00000", "case_00001", "case_00002", "case_00004"]
+    assert split.data != find_development_cases(environment).split.data

@@ -88,3 +88,12 @@ def test_a_target_spacing_is_the_spacing_of_the_slices(case: CaseVolumes) -> Non
     prepared = prepare_slices(case, settings)
     assert prepared.spacing_mm == pytest.approx((3.0, 2.0, 2.0))
     assert prepared.images.shape == (5, 8, 9)  # 20 x 0.8 mm, 24 x 0.7 mm
+
+
+@pytest.mark.parametrize(("margin_mm", "n_slices"), [(0, 3), (2.9, 3), (3, 5), (8.9, 7), (9, 9)])
+def test_a_margin_in_millimetres_counts_whole_slices(
+    case: CaseVolumes, margin_mm: float, n_slices: int
+) -> None:
+    """Slices of 3 mm, the kidney on slices 3 to 5 of 9; margin_slices no longer counts."""
+    prepared = prepare_slices(case, prepared_settings(margin_mm=margin_mm, margin_slices=0))
+    assert len(prepared.images) == n_slices

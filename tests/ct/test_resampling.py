@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from kidneyseg.ct.resampling import (
     Axis,
+    average,
     average_matrix,
     interpolation_matrix,
     resample,
@@ -151,3 +153,32 @@ def test_soft_labels_of_real_kidneys_survive_the_round_trip(
     found = back > 0.5
     dice = 2 * (found & kidney).sum() / (found.sum() + kidney.sum())
     assert dice >= 0.995
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("factor", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("shape", [(40, 60, 120), (3, 61, 70)])
+def test_averages_are_those_of_the_matrices_bit_by_bit(
+    order: Literal["C", "F"], factor: int, shape: tuple[int, int, int]
+) -> None:
+    """However the volume lies in memory, and whether blocks are whole or not."""
+    random = np.random.default_rng(0)
+    hu = np.array(random.integers(-1024, 3072, shape), np.int16, order=order)[::-1]
+    kidney = np.array(random.random(shape) < 0.4, order=order)[:, ::-1]
+    settings = DataSettings(downsampling=factor, slice_size=(16, 16))
+    axes = training_axes(shape[1:], (1.0, 1.0), settings)
+    rows, columns = (average_matrix(axis) for axis in axes)
+    images, labels = average(hu, axes, np.int16), average(kidney, axes, np.uint8, scale=144)
+    expected = resample(np.ascontiguousarray(hu), rows, columns)
+    np.testing.assert_array_equal(images, np.rint(expected))
+    expected = resample(np.ascontiguousarray(kidney), rows, columns)
+    np.testing.assert_array_equal(labels, np.rint(expected * 144))
+    assert images.flags.c_contiguous
+
+
+@pytest.mark.parametrize("value", [-1024, 3071])
+@pytest.mark.parametrize("factor", [1, 2, 3, 4])
+def test_averages_hold_at_both_ends_of_the_range(factor: int, value: int) -> None:
+    hu = np.full((2, 48, 48), value, np.int16)
+    settings = DataSettings(downsampling=factor, slice_size=(16, 16))
+    assert (average(hu, training_axes((48, 48), (1.0, 1.0), settings), np.int16) == value).all()

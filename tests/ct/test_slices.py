@@ -9,9 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kidneyseg.ct.cache import PreparedCase, SliceCache
+from kidneyseg.ct.cache import SliceCache
 from kidneyseg.ct.cases import Case
 from kidneyseg.ct.preparation import LABEL_SCALE
+from kidneyseg.ct.prepared_cases import PreparedCase
 from kidneyseg.ct.slices import PADDING_HU, SliceDataset, fitting_window, image_input
 from kidneyseg.settings import DataSettings
 
@@ -163,3 +164,57 @@ def test_a_batch_moves_as_a_whole(cases: list[PreparedCase]) -> None:
     batch = SliceDataset(cases, (16, 16)).batch([0]).to(torch.device("meta"))
     tensors = (batch.images, batch.labels, batch.inside, batch.volumes)
     assert {tensor.device.type for tensor in tensors} == {"meta"}
+
+
+@pytest.mark.parametrize("input_slices", [1, 5])
+@pytest.mark.parametrize("slice_size", [(ROWS, COLUMNS), (16, 31)])
+def test_slices_on_a_device_are_the_same(
+    cases: list[PreparedCase], slice_size: tuple[int, int], input_slices: int
+) -> None:
+    dataset = SliceDataset(cases, slice_size, input_slices)
+    check_same(dataset, dataset.on(torch.device("cpu")), torch.device("cpu"))
+
+
+def test_on_the_processor_nothing_is_copied(cases: list[PreparedCase]) -> None:
+    dataset = SliceDataset(cases, (16, 16))
+    assert dataset.resident(torch.device("cpu")) is dataset
+
+
+@pytest.mark.gpu
+def test_slices_on_a_gpu_are_the_same(cases: list[PreparedCase]) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU that torch can use")
+    device = torch.device("cuda:0")
+    dataset = SliceDataset(cases, (16, 31), input_slices=3)
+    check_same(dataset, dataset.resident(device), device)
+
+
+@pytest.mark.parametrize(("free", "moves"), [(2, True), (1.99, False)])
+def test_a_gpu_takes_slices_that_fill_half_of_its_room_at_most(
+    cases: list[PreparedCase], monkeypatch: pytest.MonkeyPatch, free: float, *, moves: bool
+) -> None:
+    dataset = SliceDataset(cases, (16, 16))
+    there = SliceDataset(cases, (16, 16))
+    monkeypatch.setattr(SliceDataset, "on", lambda *_: there)
+    room = int(free * dataset.n_bytes)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (room, 2 * room))
+    assert (dataset.resident(torch.device("cuda:0")) is there) is moves
+    assert dataset.n_bytes == 3 * KEPT * 16 * 16 * (2 + 1)
+
+
+def check_same(dataset: SliceDataset, moved: SliceDataset, device: torch.device) -> None:
+    """Batches on the device equal those in memory, whatever the order."""
+    assert len(moved) == len(dataset)
+    assert moved.case_names == dataset.case_names
+    for indices in (range(len(dataset)), [7, 2, 7], [len(dataset) - 1], []):
+        expected, found = dataset.batch(indices), moved.batch(indices)
+        for name in ("images", "labels", "inside", "volumes"):
+            tensor = getattr(found, name)
+            assert tensor.device == device
+            assert tensor.dtype == getattr(expected, name).dtype
+            assert torch.equal(tensor.cpu(), getattr(expected, name)), name
+
+
+def test_slices_are_counted_from_the_end_too(cases: list[PreparedCase]) -> None:
+    dataset = SliceDataset(cases, (16, 16))
+    assert torch.equal(dataset[-1].images, dataset[len(dataset) - 1].images)

@@ -1,13 +1,16 @@
 """Which case is used for what, and that it stays so."""
 
+import hashlib
 import json
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kidneyseg.ct.splits import Split, read_split, split_cases, write_split
+from kidneyseg.ct.splits import Split, Stratum, read_split, split_cases, write_split
 from kidneyseg.errors import DataError
 from kidneyseg.settings import DataSettings
 
@@ -113,14 +116,26 @@ def test_another_split_in_the_same_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "evaluation_data.json"
     write_split(split_cases(names(12), split_settings(), data="abc"), path)
     before = path.read_text()
-    for other in (
-        split_cases(names(12), split_settings(split_seed=1), data="abc"),
-        split_cases(names(12), split_settings(), data="changed"),
-    ):
-        with pytest.raises(DataError) as caught:
-            write_split(other, path)
-        assert str(caught.value).startswith(f"{path}: holds another split; keep it, and")
+    other = split_cases(names(12), split_settings(split_seed=1), data="abc")
+    with pytest.raises(DataError) as caught:
+        write_split(other, path)
+    assert str(caught.value).startswith(f"{path}: holds another split; keep it, and")
+    changed = split_cases(names(12), split_settings(), data="changed")
+    with pytest.raises(DataError) as caught:
+        write_split(changed, path)
+    assert str(caught.value).startswith(f"{path}: the data folder has changed since")
     assert path.read_text() == before
+
+
+def test_the_hash_is_of_the_names_and_their_uses(tmp_path: Path) -> None:
+    path = tmp_path / "evaluation_data.json"
+    split = split_cases(names(6), split_settings())
+    write_split(split, path)
+    content = json.loads(path.read_text())
+    uses = "\n".join(
+        part for use in ("training", "validation", "test") for part in (use, *content[use])
+    )
+    assert content["sha256"] == hashlib.sha256(uses.encode()).hexdigest()
 
 
 def move_a_test_case(content: dict[str, list[str]]) -> None:
@@ -134,13 +149,15 @@ def test_a_test_case_moved_by_hand_is_noticed(tmp_path: Path) -> None:
     content = json.loads(path.read_text())
     move_a_test_case(content)
     path.write_text(json.dumps(content))
-    with pytest.raises(DataError, match="holds another split"):
+    with pytest.raises(DataError, match="its names were changed after it was written"):
         write_split(split, path)
 
 
 def edited(**changed: object) -> str:
     split = split_cases(names(4), split_settings())
-    return json.dumps({**json.loads(split.model_dump_json()), **changed})
+    return json.dumps(
+        {**json.loads(split.model_dump_json()), "sha256": split.fingerprint, **changed}
+    )
 
 
 @pytest.mark.parametrize(
@@ -150,6 +167,7 @@ def edited(**changed: object) -> str:
         (edited()[:-20], "JSON: Invalid JSON"),
         (edited(test="case_00001"), "test: Input should be a valid array"),
         (edited(seed="one"), "seed: Input should be a valid integer"),
+        (edited(sha256=None), "sha256: Input should be a valid string"),
         (edited(note="mine"), "note: Extra inputs are not permitted"),
         ("{}", "data: Field required"),
         ("\udcff", "can't decode byte"),
@@ -177,3 +195,77 @@ def test_names_of_any_script_are_kept(tmp_path: Path) -> None:
     split = Split(data="", seed=0, training=("Fäll_1",), validation=("症例",), test=("c",))
     write_split(split, tmp_path / "evaluation_data.json")
     assert read_split(tmp_path / "evaluation_data.json") == split
+
+
+def strata_of(n: int, seed: int) -> dict[str, Stratum]:
+    random = np.random.default_rng(seed)
+    return {name: (int(random.integers(3)), int(random.integers(3))) for name in names(n)}
+
+
+@pytest.mark.parametrize(
+    ("n", "counts"), [(3, (1, 1, 1)), (4, (2, 1, 1)), (12, (8, 2, 2)), (136, (87, 22, 27))]
+)
+def test_strata_leave_the_shares_exact(n: int, counts: tuple[int, int, int]) -> None:
+    for seed in range(5):
+        settings = split_settings(split_seed=seed)
+        split = split_cases(names(n), settings, strata=strata_of(n, seed))
+        assert (len(split.training), len(split.validation), len(split.test)) == counts
+
+
+@pytest.mark.parametrize("n", [12, 40, 136])
+@pytest.mark.parametrize("seed", range(5))
+def test_every_use_has_its_share_of_every_stratum(n: int, seed: int) -> None:
+    """To within one case, of each stratum and of each slice thickness."""
+    strata = strata_of(n, seed)
+    split = split_cases(names(n), split_settings(split_seed=seed), strata=strata)
+    for kind in (lambda stratum: stratum, lambda stratum: stratum[0]):
+        all_ = Counter(kind(strata[name]) for name in names(n))
+        test = Counter(kind(strata[name]) for name in split.test)
+        rest = all_ - test
+        validation = Counter(kind(strata[name]) for name in split.validation)
+        for stratum in all_:
+            assert abs(test[stratum] - all_[stratum] * len(split.test) / n) < 1
+            expected = rest[stratum] * len(split.validation) / (n - len(split.test))
+            assert abs(validation[stratum] - expected) < 1
+
+
+def test_a_small_set_is_not_lopsided() -> None:
+    """Ten thick and five thin cases: three test cases are always two thick ones and a thin one."""
+    strata: dict[str, Stratum] = {name: (int(k < 5), 0) for k, name in enumerate(names(15))}
+    tests = [
+        split_cases(names(15), split_settings(split_seed=seed), strata=strata).test
+        for seed in range(20)
+    ]
+    assert {sum(strata[name][0] for name in test) for test in tests} == {1}
+    assert len(set(tests)) > 15
+
+
+def test_strata_keep_patients_together_and_leave_nobody_out() -> None:
+    patients = {name: f"patient {k // 2}" for k, name in enumerate(names(30))}
+    strata = strata_of(30, 1)
+    split = split_cases(names(30), split_settings(), patients=patients, strata=strata)
+    uses = [{patients[name] for name in use} for use in (split.training, split.validation)]
+    assert uses[0].isdisjoint(uses[1])
+    assert sorted(split.training + split.validation + split.test) == names(30)
+    assert len(split.test) == 6
+
+
+@pytest.mark.parametrize("strata", [None, strata_of(31, 0)])
+def test_folds_part_the_development_cases(strata: dict[str, Stratum] | None) -> None:
+    splits = [
+        split_cases(names(31), split_settings(folds=5, fold=fold), strata=strata)
+        for fold in range(5)
+    ]
+    assert len({split.test for split in splits}) == 1
+    development = set(names(31)) - set(splits[0].test)
+    validation = [name for split in splits for name in split.validation]
+    assert sorted(validation) == sorted(development)
+    assert {len(split.validation) for split in splits} == {5}
+    for split in splits:
+        assert set(split.training) == development - set(split.validation)
+    assert splits[0].test == split_cases(names(31), split_settings(), strata=strata).test
+
+
+def test_more_folds_than_patients_are_refused() -> None:
+    with pytest.raises(DataError, match=r"data\.folds = 5: more than the 4 patients"):
+        split_cases(names(5), split_settings(folds=5))

@@ -293,7 +293,7 @@ def test_a_cut_plain_file_is_refused(tmp_path: Path, left: int) -> None:
 def test_whole_gzip_around_a_cut_file_is_refused(tmp_path: Path) -> None:
     path = write_nifti(tmp_path / "scan.nii.gz", noise())
     path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:-10]))
-    assert refusal(read_scan, path).startswith("cannot be read (Expected 420 bytes, got 410 bytes")
+    assert refusal(read_scan, path).startswith("cut or damaged (410 bytes of voxels, expected 420")
 
 
 def test_a_file_that_goes_on_is_refused(tmp_path: Path) -> None:
