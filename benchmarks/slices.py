@@ -8,10 +8,10 @@
     DataLoader  torch's, over SliceDataset, with --loaders worker processes
     training    what a training does: SliceDataset.batch of shuffled numbers, and to the device
 
-A few phantoms of 512 x 512 are drawn first, around label maps where --labels names a folder of them,
-and prepared at 256 x 256. With --full they are repeated, file by file, until the cache holds KiTS19's
-23,786 kept slices: 4.7 GB below --scratch. Every way reads slices that other ways have read before:
-the page cache is warm, as it is for every trial after the first. Medians over the rounds.
+A few phantoms of 512 x 512 are drawn first, around label maps where --labels names a folder of
+them, and prepared at 256 x 256. With --full they are repeated, file by file, until the cache holds
+KiTS19's 23,786 kept slices: 4.7 GB below --scratch. Every way reads slices that others have read
+before: the page cache is warm, as it is for every trial after the first. Medians over the rounds.
 """
 
 import argparse

@@ -4,6 +4,7 @@ runs/studies.db                              trials (SQLite), unless --storage s
 runs/phantom/                                the data set made when none is given
 runs/cache/                                  prepared slices, shared by all trials and workers
 runs/splits/<split>/evaluation_data.json     case names by use; the test names are sealed
+runs/model/                                  what `kidneyseg train` writes unless told otherwise
 runs/trainings/<setup>/                      checkpoints and log of one `kidneyseg train`
 runs/<study>/trial_00007/model/              the model folder of the trial's best epoch
 runs/<study>/trial_00007/checkpoints/        what it goes on from, until it is over
@@ -18,7 +19,7 @@ from kidneyseg.errors import SettingsError
 from kidneyseg.settings import Environment
 
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-RESERVED = ("phantom", "phantom.lock", "cache", "splits", "trainings", "studies.db")
+RESERVED = ("phantom", "phantom.lock", "cache", "splits", "trainings", "model", "studies.db")
 
 
 @dataclass(frozen=True, slots=True)

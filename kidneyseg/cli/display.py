@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sized
-from contextlib import contextmanager
-from typing import TypeVar
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -26,6 +26,9 @@ from kidneyseg.search.events import (
     TrialStarted,
     Waiting,
 )
+
+if TYPE_CHECKING:
+    from kidneyseg.training.results import EpochResult
 
 T = TypeVar("T")
 
@@ -56,6 +59,23 @@ def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T
         for item in items:
             yield item
             progress.advance(task)
+
+
+def show_epochs(epochs: "Iterable[EpochResult]", max_epochs: int) -> None:
+    """Print a line for every epoch, above a bar in a terminal."""
+    console = stderr_console()
+    progress = _progress(console)
+    task = progress.add_task("epochs", total=max_epochs, visible=console.is_terminal)
+    with progress if console.is_terminal else nullcontext():
+        for result in epochs:
+            console.print(
+                f"epoch {result.epoch}  Dice {result.validation_dice:.4f}  loss "
+                f"{result.training_losses.combined:.4f} training, "
+                f"{result.validation_losses.combined:.4f} validation  {result.seconds:.1f} s  "
+                f"{result.slices_per_second:.0f} slices/s{'  best so far' * result.is_best}",
+                markup=False,
+            )
+            progress.update(task, completed=result.epoch)
 
 
 class SearchDisplay:

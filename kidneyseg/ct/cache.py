@@ -13,7 +13,7 @@ left under such a name is removed by the next one that prepares anything.
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +50,7 @@ class SliceCache:
         *,
         hashes: bool = False,
         n_processes: int | None = None,
-    ) -> Iterator[PreparedCase]:
+    ) -> Generator[PreparedCase, None, None]:
         """Yield each case from the cache; those that are missing or damaged are built, last.
 
         Damage is seen by size, or by hash too (a second or so for every gigabyte). Many are built

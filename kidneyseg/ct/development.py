@@ -1,13 +1,16 @@
 """The cases that training and search may read: all but the sealed test cases."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from kidneyseg.ct.cache import SliceCache
+from kidneyseg.ct.case_processes import each_case
 from kidneyseg.ct.cases import list_cases
+from kidneyseg.ct.contact_sheet import MEMORY_EACH, CasePictures, DrawCase
 from kidneyseg.ct.fingerprints import CaseFingerprint
 from kidneyseg.ct.nnunet_splits import import_split
 from kidneyseg.ct.prepared_cases import PreparedCase
+from kidneyseg.ct.process_pool import count_processes
 from kidneyseg.ct.selection import SelectedCases, select_cases
 from kidneyseg.ct.slices import SliceDataset
 from kidneyseg.ct.splits import Split, split_cases, write_split
@@ -26,7 +29,7 @@ class DevelopmentCases:
     cases: tuple[CaseFingerprint, ...]  # training and validation, in that order
     selected: SelectedCases  # with the test cases
 
-    def prepare(self, *, hashes: bool = False) -> Iterator[PreparedCase]:
+    def prepare(self, *, hashes: bool = False) -> Generator[PreparedCase, None, None]:
         """Yield each case from the cache, prepared first where it is missing or damaged.
 
         In the order in which they are done. Damage is seen by size, or by hash too.
@@ -47,6 +50,13 @@ class DevelopmentCases:
             return [self.split]
         each = (settings.model_copy(update={"fold": fold}) for fold in range(settings.folds))
         return [split_selected(self.selected, one) for one in each]
+
+    def pictures(self) -> Generator[CasePictures, None, None]:
+        """Yield two pictures of every selected case, those for the test too, as they are drawn."""
+        cases = list(self.selected.cases.values())
+        n_processes = count_processes(len(cases), MEMORY_EACH)
+        draw = DrawCase(settings=self.environment.data)
+        return each_case(draw, cases, n_processes, MEMORY_EACH)
 
     def _dataset(self, cases: Sequence[PreparedCase]) -> SliceDataset:
         settings = self.environment

@@ -13,6 +13,7 @@ from kidneyseg.settings import DataSettings, NetworkSettings, Part
 from kidneyseg.toml_files import describe
 
 FORMAT: Literal[1] = 1
+MODEL_FILES = ("model.safetensors", "model.json", "README.md")
 
 
 class Validation(Part):
@@ -22,6 +23,7 @@ class Validation(Part):
     dice: float  # per volume, averaged over the volumes
     dice_of_case: dict[str, float]
     loss: float  # combined, averaged over the slices
+    small_batch_size: int  # slices at a time; less than was asked for where memory ran out
 
 
 class ModelDescription(Part):
@@ -51,6 +53,12 @@ def load_description(folder: Path) -> ModelDescription:
         raise ModelError(f"{path}: not a description of format {FORMAT} (not text)") from error
 
 
+def check_place(folder: Path) -> None:
+    """Refuse to write a model where something else lies. Raises ModelError."""
+    if folder.exists() and not (folder.is_dir() and _holds_only_a_model(folder)):
+        raise ModelError(f"{folder}: holds something else; expected a new folder or a model folder")
+
+
 def check_weights(folder: Path, description: ModelDescription) -> Path:
     """Return the file of the weights if it is the described one. Raises ModelError."""
     weights = folder / "model.safetensors"
@@ -63,3 +71,8 @@ def weights_sha256(path: Path) -> str:
     """SHA-256 of a file of weights."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _holds_only_a_model(folder: Path) -> bool:
+    names = {path.name for path in folder.iterdir()}
+    return not names or ("model.json" in names and names <= set(MODEL_FILES))

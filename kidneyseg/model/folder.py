@@ -54,6 +54,7 @@ def describe_model(
             dice=result.validation_dice,
             dice_of_case=result.dice_of_case,
             loss=result.validation_losses.combined,
+            small_batch_size=result.small_batch_size,
         ),
         provenance=provenance,
         weights_sha256="",  # known when the weights are written

@@ -6,14 +6,18 @@ from pathlib import Path
 
 from kidneyseg.errors import ModelError, StudyError
 from kidneyseg.files import replacing_folder
-from kidneyseg.model.description import ModelDescription, check_weights, load_description
+from kidneyseg.model.description import (
+    MODEL_FILES,
+    ModelDescription,
+    check_place,
+    check_weights,
+    load_description,
+)
 from kidneyseg.runs import Runs
 from kidneyseg.search.budget import State, read_states
 from kidneyseg.search.lineage import lineage
 from kidneyseg.search.status import find_study_id, read_status
 from kidneyseg.search.storage import Storage
-
-MODEL_FILES = ("model.safetensors", "model.json", "README.md")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +48,7 @@ def export_trial(
         )
     description = load_description(source)
     check_weights(source, description)
-    if out.exists() and not (out.is_dir() and _holds_only_a_model(out)):
-        raise ModelError(f"{out}: holds something else; expected a new folder or a model folder")
+    check_place(out)
     with replacing_folder(out) as temporary:
         for name in MODEL_FILES:
             shutil.copyfile(source / name, temporary / name)
@@ -75,8 +78,3 @@ def _check_finished(storage: Storage, study: str, number: int) -> None:
         raise StudyError(
             f"study {study!r}: trial {number} is {state}; expected a complete or pruned one"
         )
-
-
-def _holds_only_a_model(folder: Path) -> bool:
-    names = {path.name for path in folder.iterdir()}
-    return not names or ("model.json" in names and names <= set(MODEL_FILES))

@@ -59,7 +59,7 @@ def run_trial(
     with closing(record(training, recording, provenance)) as epochs:
         for result in epochs:
             trial.report(result.validation_dice, result.epoch)
-            yield _epoch_finished(trial.number, training, result)
+            yield _epoch_finished(trial.number, setup, result)
             if not result.is_last and trial.should_prune():
                 _tell(study, trial, TrialState.PRUNED, recording)
                 return
@@ -72,6 +72,7 @@ def _tell(study: Study, trial: optuna.Trial, state: TrialState, recording: Recor
     trial.set_user_attr("best epoch", best.epoch)
     trial.set_user_attr("best validation Dice", best.dice)
     trial.set_user_attr("validation Dice of each case", best.dice_of_case)
+    trial.set_user_attr("slices at a time", best.small_batch_size)
     study.optuna.tell(trial, best.dice if state == TrialState.COMPLETE else None, state)
     forget(recording)
 
@@ -114,13 +115,13 @@ def _provenance(workplace: Workplace, number: int) -> Provenance:
     )
 
 
-def _epoch_finished(number: int, training: Training, result: EpochResult) -> EpochFinished:
+def _epoch_finished(number: int, setup: TrainingSetup, result: EpochResult) -> EpochFinished:
     return EpochFinished(
         trial=number,
         epoch=result.epoch,
-        max_epochs=training.setup.training.max_epochs,
+        max_epochs=setup.training.max_epochs,
         dice=result.validation_dice,
-        best_dice=training.best_dice,
+        best_dice=result.best_dice,
         loss=result.validation_losses.combined,
         seconds=result.seconds,
     )

@@ -32,12 +32,13 @@ class BegunStudy:
         """What a worker of this machine brings to a trial. The cache must be prepared."""
         environment = self.cases.environment
         training, validation = self.cases.datasets(list(self.cases.prepare()))
+        found = find_device(device)
         return Workplace(
             study=self.study,
             runs=Runs(environment.common.runs),
-            training=training,
-            validation=validation,
-            device=find_device(device),
+            training=training.resident(found),
+            validation=validation.resident(found),
+            device=found,
             pictures=environment.common.pictures,
         )
 

@@ -32,6 +32,7 @@ class EpochResult:
     dice_of_case: dict[str, float]  # validation
     loss_rises: int  # rises of the validation loss in a row, this epoch's included
     is_best: bool  # the highest validation Dice so far
+    best_dice: float  # of the epochs so far: the model of that one is kept
     is_last: bool  # patience or max_epochs ends the training here
     seconds: float
     slices_per_second: float  # trained

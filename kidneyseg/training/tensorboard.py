@@ -34,9 +34,11 @@ class TensorBoardLog:
         self._validation.close()
 
     def add(self, result: EpochResult) -> None:
-        """Write one epoch: losses, Dice, and the learning rate."""
+        """Write one epoch: losses, Dice, learning rate, speed, and both criteria of its end."""
         _add(self._training, result.epoch, result.training_losses, result.training_dice)
         _add(self._validation, result.epoch, result.validation_losses, result.validation_dice)
+        self._validation.add_scalar("loss_rises", result.loss_rises, result.epoch)
+        self._validation.add_scalar("best_dice", result.best_dice, result.epoch)
         self._training.add_scalar("learning_rate", result.learning_rate, result.epoch)
         self._training.add_scalar("slices_per_second", result.slices_per_second, result.epoch)
 

@@ -114,11 +114,6 @@ class Training:
         )
 
     @property
-    def best_dice(self) -> float:
-        """The highest validation Dice of the epochs that are over."""
-        return self._best_dice
-
-    @property
     def finished_epochs(self) -> int:
         """How many epochs are over, those before a resumption included."""
         return len(self._history)
@@ -153,6 +148,7 @@ class Training:
                 dice_of_case=validation.dice_of_case,
                 loss_rises=loss_rises,
                 is_best=is_best,
+                best_dice=self._best_dice,
                 is_last=loss_rises >= limits.patience or epoch == limits.max_epochs,
                 seconds=time.perf_counter() - start,
                 slices_per_second=len(self._slices) / training_seconds,

@@ -35,7 +35,11 @@ def model(request: pytest.FixtureRequest) -> Model:
         threshold=0.5,
         hyperparameters=Hyperparameters(learning_rate=math.pi / 1000),
         validation=Validation(
-            epoch=3, dice=0.875, dice_of_case={"case_00003": 0.75, "case_00007": 1.0}, loss=0.25
+            epoch=3,
+            dice=0.875,
+            dice_of_case={"case_00003": 0.75, "case_00007": 1.0},
+            loss=0.25,
+            small_batch_size=4,
         ),
         provenance=Provenance(
             data="d" * 64,

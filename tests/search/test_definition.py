@@ -226,6 +226,30 @@ def test_a_changed_setting_or_range_is_named_by_its_place(
     assert "space.beta.high was 5.0 and is now 9.0" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("max_tumor_fraction", 0.1225, "was not set and is now 0.1225"),
+        ("exclude", ("case_00001",), "was [] and is now ['case_00001']"),
+        ("folds", 5, "was not set and is now 5"),
+        ("margin_mm", 30.0, "was not set and is now 30.0"),
+    ],
+)
+def test_which_cases_and_slices_are_used_is_part_of_the_definition(
+    definition: StudyDefinition,
+    environment: Environment,
+    key: str,
+    value: object,
+    expected: str,
+) -> None:
+    data = environment.data.model_copy(update={key: value})
+    other = environment.model_copy(update={"data": data})
+    mine = load_plan("mine", {}).definition(other, data="d" * 64, split="s" * 64)
+    with pytest.raises(StudyError) as caught:
+        check_same("mine", definition, mine)
+    assert f"settings.data.{key} {expected}" in str(caught.value)
+
+
 def test_many_differences_are_told_by_the_first_three(definition: StudyDefinition) -> None:
     changes = {"seed": 8, "data": "x", "split": "y", "fixed": {}, "start_points": ()}
     with pytest.raises(StudyError, match=r"\(and 2 more\)") as caught:

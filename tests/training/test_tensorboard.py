@@ -37,7 +37,7 @@ def test_both_writers_hold_losses_and_dice_of_every_epoch(
             log.add(result)
     training, validation = read(tmp_path / "training"), read(tmp_path / "validation")
     assert set(training) == LOSSES | {"learning_rate", "slices_per_second"}
-    assert set(validation) == LOSSES
+    assert set(validation) == LOSSES | {"loss_rises", "best_dice"}
     for result in results:
         for found, losses, dice in (
             (training, result.training_losses, result.training_dice),
@@ -49,6 +49,10 @@ def test_both_writers_hold_losses_and_dice_of_every_epoch(
             assert found["loss/cross_entropy"][epoch] == pytest.approx(losses.cross_entropy)
             assert found["dice"][epoch] == pytest.approx(dice)
         assert training["learning_rate"][epoch] == pytest.approx(result.learning_rate)
+        assert validation["loss_rises"][epoch] == result.loss_rises
+        assert validation["best_dice"][epoch] == pytest.approx(
+            max(each.validation_dice for each in results[:epoch])
+        )
 
 
 def test_an_interrupted_log_holds_the_epochs_before(
