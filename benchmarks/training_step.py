@@ -28,7 +28,8 @@ from kidneyseg.ct.slices import SliceDataset
 from kidneyseg.hyperparameters import Hyperparameters
 from kidneyseg.settings import DataSettings, EvaluationSettings, NetworkSettings, TrainingSettings
 from kidneyseg.training.results import EpochSums
-from kidneyseg.training.trainer import Training, TrainingSetup
+from kidneyseg.training.setup import TrainingSetup
+from kidneyseg.training.trainer import Training
 
 SIZES = {  # filters, kernel, side in pixels, slices a step, GMAC of a forward pass at 256 x 256
     "local": (8, 3, 80, 16, 0.42),

@@ -20,7 +20,6 @@ from kidneyseg.settings import Environment
 if TYPE_CHECKING:
     from kidneyseg.cli.display import SearchDisplay
     from kidneyseg.search.service import BegunStudy
-    from kidneyseg.search.status import StudyStatus
 
 app = typer.Typer(
     help="Search hyper-parameters for kidney segmentation in CT.",
@@ -152,6 +151,7 @@ def status(
 
     Example: kidneyseg-search status --study lr_loss --watch
     """
+    from kidneyseg.cli.status_text import status_text
     from kidneyseg.search.status import read_status
     from kidneyseg.search.storage import open_storage
     from kidneyseg.search.studies import study_names
@@ -164,7 +164,7 @@ def status(
             documents = [asdict(each) for each in found]
             typer.echo(json.dumps(documents[0] if study else documents))
         else:
-            typer.echo("\n\n".join(_status_text(each) for each in found) or "no study yet")
+            typer.echo("\n\n".join(status_text(each) for each in found) or "no study yet")
         if not watch:
             return
         time.sleep(2)
@@ -224,9 +224,10 @@ def _begin(
 ) -> "BegunStudy":
     """Check all that can be checked, then create the study or go on with it, and prepare data."""
     from kidneyseg.cli.phantoms import with_data
-    from kidneyseg.search.definition import load_plan, without_effect
+    from kidneyseg.search.definition import load_plan
     from kidneyseg.search.service import begin_study, check_budget
     from kidneyseg.search.storage import open_storage
+    from kidneyseg.search.without_effect import without_effect
 
     check_budget(n_trials)
     plan = load_plan(study, choices.hyperparameters)
@@ -321,30 +322,8 @@ def _finished(begun: "BegunStudy") -> int:
 
 
 def _summarize(begun: "BegunStudy", say: Callable[[str], object]) -> None:
+    from kidneyseg.cli.status_text import status_text
     from kidneyseg.search.status import read_status
 
     study = begun.study
-    say(_status_text(read_status(study.storage, study.name)))
-
-
-def _duration(hours: float) -> str:
-    return f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.1f} minutes"
-
-
-def _status_text(status: "StudyStatus") -> str:
-    from kidneyseg.cli.display import short
-
-    states = status.states
-    head = (
-        f"study {status.study}: {status.finished} of {status.n_trials} trials finished "
-        f"({states['complete']} complete, {states['pruned']} pruned), {states['running']} running, "
-        f"{states['waiting']} waiting, {states['failed']} failed"
-    )
-    lines = [head, f"{status.epochs} epochs in {_duration(status.hours)} of work"]
-    if status.best is not None:
-        values = ", ".join(f"{name} {short(value)}" for name, value in status.best.params.items())
-        lines.append(f"best: trial {status.best.number}, Dice {status.best.value:.4f}, {values}")
-    for each in status.workers:
-        dice = "" if each.dice is None else f", Dice {each.dice:.4f}"
-        lines.append(f"running: trial {each.trial}, epoch {each.epoch}{dice} on {each.worker}")
-    return "\n".join(lines)
+    say(status_text(read_status(study.storage, study.name)))

@@ -27,7 +27,7 @@ from kidneyseg.network import QuickNAT, build_quicknat, channels_last
 from kidneyseg.provenance import Provenance
 from kidneyseg.settings import MACHINE_PATHS
 from kidneyseg.training.results import EpochResult
-from kidneyseg.training.trainer import TrainingSetup
+from kidneyseg.training.setup import TrainingSetup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

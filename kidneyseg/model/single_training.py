@@ -12,7 +12,8 @@ from kidneyseg.provenance import Provenance, code_fingerprint, host_name, librar
 from kidneyseg.runs import Runs
 from kidneyseg.training.device import find_device
 from kidneyseg.training.results import EpochResult
-from kidneyseg.training.trainer import Training, TrainingSetup
+from kidneyseg.training.setup import TrainingSetup
+from kidneyseg.training.trainer import Training
 
 
 def train_model(

@@ -18,7 +18,8 @@ from kidneyseg.search.events import EpochFinished, TrialStarted
 from kidneyseg.search.lineage import lineage
 from kidneyseg.search.studies import Study
 from kidneyseg.training.results import EpochResult
-from kidneyseg.training.trainer import Training, TrainingSetup
+from kidneyseg.training.setup import TrainingSetup
+from kidneyseg.training.trainer import Training
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

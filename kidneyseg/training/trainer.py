@@ -4,13 +4,10 @@ Who calls it loops over the epochs and may stop at any of them; the trainer know
 progress bars or files.
 """
 
-import hashlib
-import json
 import math
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,15 +18,7 @@ from torch.optim.lr_scheduler import StepLR
 
 from kidneyseg.ct.slices import SliceDataset
 from kidneyseg.errors import TrainingError
-from kidneyseg.hyperparameters import Hyperparameters
 from kidneyseg.network import build_quicknat, channels_last
-from kidneyseg.settings import (
-    MACHINE_PATHS,
-    DataSettings,
-    EvaluationSettings,
-    NetworkSettings,
-    TrainingSettings,
-)
 from kidneyseg.training.augmentation import Augmentation
 from kidneyseg.training.checkpoint import Checkpoint, Progress
 from kidneyseg.training.device import make_repeatable
@@ -40,37 +29,11 @@ from kidneyseg.training.pictures import fullest_slices, outline
 from kidneyseg.training.pixel_weights import PixelWeighting
 from kidneyseg.training.results import EpochResult, EpochSums, MeanLosses
 from kidneyseg.training.sampling import epoch_order
+from kidneyseg.training.setup import TrainingSetup
 from kidneyseg.training.stopping import LossRises
 
 MOST_SKIPPED_SHARE = 0.1  # of an epoch's steps, before the training is given up
 MOST_SKIPPED_STEPS = 2  # in an epoch of few steps
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingSetup:
-    """All that decides a training's result; of the slices, only where they come from."""
-
-    data: DataSettings
-    network: NetworkSettings
-    training: TrainingSettings
-    evaluation: EvaluationSettings
-    hyperparameters: Hyperparameters
-    seed: int
-    cases: str  # fingerprint of the data set and its split
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of all of it, a machine's paths left out."""
-        parts = {
-            "data": self.data.model_dump(mode="json", exclude=MACHINE_PATHS),
-            "network": self.network.model_dump(mode="json"),
-            "training": self.training.model_dump(mode="json"),
-            "evaluation": self.evaluation.model_dump(mode="json"),
-            "hyperparameters": self.hyperparameters.model_dump(mode="json"),
-            "seed": self.seed,
-            "cases": self.cases,
-        }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 class Training:

@@ -11,7 +11,8 @@ from kidneyseg.hyperparameters import Hyperparameters
 from kidneyseg.model.folder import load_model
 from kidneyseg.model.single_training import train_model
 from kidneyseg.training.results import EpochResult
-from kidneyseg.training.trainer import Training, TrainingSetup
+from kidneyseg.training.setup import TrainingSetup
+from kidneyseg.training.trainer import Training
 
 CPU = torch.device("cpu")
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from kidneyseg.search.definition import StudyFile, StudyPlan, without_effect
+from kidneyseg.search.definition import StudyFile, StudyPlan
 from kidneyseg.search.space import Value, parse_space
+from kidneyseg.search.without_effect import without_effect
 from kidneyseg.settings import Environment
 
 ENVIRONMENT = Environment.model_validate(

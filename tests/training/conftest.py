@@ -9,7 +9,8 @@ import torch
 from kidneyseg.ct.development import DevelopmentCases
 from kidneyseg.ct.slices import SliceDataset
 from kidneyseg.hyperparameters import Hyperparameters
-from kidneyseg.training.trainer import Training, TrainingSetup
+from kidneyseg.training.setup import TrainingSetup
+from kidneyseg.training.trainer import Training
 
 
 @pytest.fixture
