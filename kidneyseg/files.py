@@ -26,7 +26,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Like `replacing` for a folder. A folder already at `path` is replaced."""
+    """Like `replacing` for a folder; one already at `path` is moved aside and then removed.
+
+    Killed between these two renames, it lies beside `path` under a name that ends in .tmp.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(path)
     temporary.mkdir()
@@ -35,8 +38,16 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         for file in temporary.rglob("*"):
             if file.is_file():
                 _flush_to_disk(file)
-        shutil.rmtree(path, ignore_errors=True)
-        temporary.rename(path)
+        before = _beside(path)
+        if path.exists():
+            path.rename(before)
+        try:
+            temporary.rename(path)
+        except OSError:
+            if before.exists():
+                before.rename(path)
+            raise
+        shutil.rmtree(before, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -11,6 +11,7 @@ runs/<study>/trial_00007/checkpoints/        what it goes on from, until it is o
 runs/<study>/trial_00007/tensorboard/        its training and validation writers
 """
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,17 +57,18 @@ class Runs:
 
     def model(self, study: str, trial: int) -> Path:
         """The model folder of a trial's best epoch."""
-        return self._trial(study, trial) / "model"
+        return self.trial(study, trial) / "model"
 
     def tensorboard(self, study: str, trial: int) -> Path:
         """A trial's TensorBoard log."""
-        return self._trial(study, trial) / "tensorboard"
+        return self.trial(study, trial) / "tensorboard"
 
     def checkpoints(self, study: str, trial: int) -> Path:
         """What a trial that is not over goes on from."""
-        return self._trial(study, trial) / "checkpoints"
+        return self.trial(study, trial) / "checkpoints"
 
-    def _trial(self, study: str, trial: int) -> Path:
+    def trial(self, study: str, trial: int) -> Path:
+        """A trial's folder."""
         return self.study(study) / f"trial_{trial:05d}"
 
 
@@ -78,3 +80,14 @@ def check_study_name(name: str) -> str:
             f"letter or digit, at most 100, and not {', '.join(RESERVED)}"
         )
     return name
+
+
+def make_folder(folder: Path, setting: str) -> None:
+    """Make a folder that a setting names, and see that it can be written. Raises SettingsError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError as error:
+        raise SettingsError(f"{setting} = {folder}: cannot be made ({error.strerror})") from error
+    if not writable:
+        raise SettingsError(f"{setting} = {folder}: cannot be written; expected a folder of yours")

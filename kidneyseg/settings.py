@@ -79,7 +79,7 @@ class TrainingSettings(Part):
     max_epochs: int = Field(default=6, ge=1)
     patience: int = Field(default=2, ge=1)  # rises of the validation loss in a row until the stop
     small_batch_size: int = Field(default=4, ge=1)  # slices at a time; gradients are accumulated
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"  # tf32: on GPUs alone
     recompute: bool = False  # activations in the backward pass: less memory, more time
     deterministic: bool = False  # bit-identical on a GPU too, and slower there; the CPU always is
 

@@ -21,7 +21,6 @@ from rich.table import Table
 from kidneyseg.search.events import (
     EpochFinished,
     Event,
-    Preparing,
     TrialFinished,
     TrialStarted,
     Waiting,
@@ -86,9 +85,6 @@ class SearchDisplay:
     ) -> None:
         self._console = console
         self._n_trials = n_trials
-        self._finished = finished
-        self._pruned = 0
-        self._failed = 0
         self._best = best  # Dice, over all trials of the study
         self._running: dict[int, EpochFinished | TrialStarted] = {}  # by trial
         self._progress = _progress(console)
@@ -122,13 +118,13 @@ class SearchDisplay:
                 self._finish(event)
             case Waiting():
                 self._print(f"waiting for {event.running} running trials of other workers")
-            case Preparing():
-                pass
 
     def _finish(self, event: TrialFinished) -> None:
         self._running.pop(event.trial, None)
-        self._finished = event.finished
-        self._progress.update(self._task, completed=min(event.finished, self._n_trials))
+        self._n_trials = event.n_trials  # it may be raised meanwhile
+        self._progress.update(
+            self._task, completed=min(event.finished, event.n_trials), total=event.n_trials
+        )
         dice = "" if event.dice is None else f"Dice {event.dice:.4f}"
         if event.state == "COMPLETE" and event.dice is not None:
             if self._best is None or event.dice > self._best:
@@ -136,10 +132,8 @@ class SearchDisplay:
                 dice += "  best so far"
             word = "complete"
         elif event.state == "PRUNED":
-            self._pruned += 1
             word = "pruned"
         else:
-            self._failed += 1
             word, dice = "failed", event.reason
         left = max(0, self._n_trials - event.finished)
         self._print(

@@ -1,6 +1,7 @@
 """`kidneyseg`: data and one network."""
 
 import json
+import os
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated
@@ -158,7 +159,9 @@ def train(
     data: options.Data = None,
     set_: options.Set = None,
     out: Annotated[Path, typer.Option(help="The model folder to write.")] = Path("runs/model"),
-    seed: Annotated[int, typer.Option(help="The same seed gives the same numbers.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same numbers.")
+    ] = 0,
     environment: options.EnvironmentName = "local",
 ) -> None:
     """Train one network with given hyper-parameters; keep its best epoch.
@@ -199,6 +202,10 @@ def predict(
         raise DataError(f"{mask}: expected a name that ends in .nii or .nii.gz")
     if not scan.is_file():
         raise DataError(f"{scan}: no such scan")
+    if mask.exists() and mask.samefile(scan):
+        raise DataError(f"{mask}: is the scan itself; expected another name for the mask")
+    if not os.access(mask.parent if mask.parent.is_dir() else Path(), os.W_OK):
+        raise DataError(f"{mask.parent}: cannot be written; expected a folder of your own")
 
     import numpy as np
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
+from kidneyseg.cores import share_cores
 from kidneyseg.errors import ExitCode, KidneysegError, Terminated
 
 
@@ -30,6 +31,7 @@ def run_program(app: typer.Typer, name: str, arguments: Sequence[str] | None = N
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"] or ["--help"]
+    share_cores()
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         code = typer.main.get_command(app).main(given, prog_name=name, standalone_mode=False)
@@ -41,7 +43,11 @@ def run_program(app: typer.Typer, name: str, arguments: Sequence[str] | None = N
             traceback.print_exc()
         return _say(name, str(error), error.exit_code)
     except typer.TyperException as error:
-        return _say(name, f"{error.format_message()} (see {name} --help)", ExitCode.CORRECTABLE)
+        return _say(
+            name,
+            f"{error.format_message()} (see {_command(error, name)} --help)",
+            ExitCode.CORRECTABLE,
+        )
     except (KeyboardInterrupt, typer.Abort):
         return _say(name, "interrupted; the same command goes on", ExitCode.INTERRUPTED)
     except Terminated:
@@ -56,6 +62,12 @@ def run_program(app: typer.Typer, name: str, arguments: Sequence[str] | None = N
         return _say(name, f"unexpected {words} (--debug shows where)", ExitCode.FAILED)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _command(error: typer.TyperException, name: str) -> str:
+    """The command that was called wrongly, as far as it is known."""
+    context = getattr(error, "ctx", None)
+    return str(context.command_path) if context is not None else name
 
 
 def _say(name: str, message: str, code: ExitCode) -> int:

@@ -1,10 +1,9 @@
 """`kidneyseg-search`: studies, from the first trial to the exported checkpoint."""
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,12 +12,14 @@ import typer
 
 from kidneyseg.cli import options
 from kidneyseg.cli.options import Choices, storage_address
-from kidneyseg.errors import CorrectableError
+from kidneyseg.cores import count_cores
+from kidneyseg.errors import CorrectableError, StudyError
 from kidneyseg.runs import Runs, check_study_name
 from kidneyseg.settings import Environment
 
 if TYPE_CHECKING:
     from kidneyseg.cli.display import SearchDisplay
+    from kidneyseg.ct.development import DevelopmentCases
     from kidneyseg.search.service import BegunStudy
 
 app = typer.Typer(
@@ -61,8 +62,15 @@ def run(
 
     start = time.monotonic()
     choices = Choices(environment, data, set_ or [])
+    if workers is not None and workers < 1:
+        raise CorrectableError(f"--workers {workers}: expected 1 or more")
     begun = _begin(study, n_trials, name, storage, choices)
     console = stderr_console()
+    split = begun.cases.split
+    console.print(
+        f"{len(split.training)} training, {len(split.validation)} validation and "
+        f"{len(split.test)} sealed test cases"
+    )
     finished = _finished(begun)
     if finished >= n_trials:
         console.print(f"study {begun.study.name}: {finished} trials are finished; nothing to do")
@@ -80,7 +88,10 @@ def worker(
     study: Annotated[
         str | None, typer.Option(help="Name in the database. Default: all with open trials.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, or a GPU such as cuda:0.")] = "auto",
+    device: Annotated[
+        str | None,
+        typer.Option(help="auto, cpu, or cuda:0. Default: the environment's."),
+    ] = None,
     storage: options.Storage = None,
     data: options.Data = None,
     environment: options.EnvironmentName = "local",
@@ -95,7 +106,7 @@ def worker(
     from kidneyseg.cli.phantoms import with_data
     from kidneyseg.search.service import join_study
     from kidneyseg.search.storage import open_storage
-    from kidneyseg.search.studies import load_study, study_names
+    from kidneyseg.search.studies import study_names
     from kidneyseg.search.worker import work
 
     machine = with_data(Choices(environment, data, []).environment)
@@ -103,11 +114,19 @@ def worker(
     opened = open_storage(storage_address(storage, runs), create=False)
     console = stderr_console()
     for study_name in [study] if study else study_names(opened):
-        n_trials = load_study(opened, study_name).n_trials
-        begun = join_study(opened, study_name, machine)
-        _prepare(begun)
-        display = _display(begun, n_trials)
-        with display.live(), closing(work(begun.workplace(device), n_trials)) as events:
+        try:
+            begun = join_study(opened, study_name, machine)
+        except StudyError as error:
+            if study is not None:
+                raise
+            console.print(f"left out: {error}", markup=False)
+            continue
+        if study is None and _finished(begun) >= begun.study.n_trials:
+            continue
+        _prepare(begun.cases)
+        display = _display(begun, begun.study.n_trials)
+        workplace = begun.workplace(device or machine.common.device)
+        with display.live(), closing(work(workplace)) as events:
             for event in events:
                 display.show(event)
         _summarize(begun, console.print)
@@ -216,7 +235,8 @@ def dashboard(
     opened = open_storage(storage_address(storage, runs), create=False)
     with build_server(opened, host, port) as server:
         typer.echo(f"http://127.0.0.1:{server.server_port}/ shows {opened.address}; Ctrl-C ends")
-        server.serve_forever()
+        with suppress(KeyboardInterrupt):
+            server.serve_forever()
 
 
 def _begin(
@@ -224,9 +244,11 @@ def _begin(
 ) -> "BegunStudy":
     """Check all that can be checked, then create the study or go on with it, and prepare data."""
     from kidneyseg.cli.phantoms import with_data
+    from kidneyseg.ct.development import find_development_cases
     from kidneyseg.search.definition import load_plan
     from kidneyseg.search.service import begin_study, check_budget
     from kidneyseg.search.storage import open_storage
+    from kidneyseg.search.studies import study_names
     from kidneyseg.search.without_effect import without_effect
 
     check_budget(n_trials)
@@ -236,22 +258,18 @@ def _begin(
         typer.echo(f"warning: {sentence}", err=True)
     opened = open_storage(storage_address(storage, choices.runs))
     environment = with_data(choices.environment)
+    if (name or plan.name) not in study_names(opened):
+        _prepare(find_development_cases(environment))  # data that fail leave no study behind
     begun = begin_study(opened, name or plan.name, plan, environment)
     begun.study.raise_budget(n_trials)
-    _prepare(begun)
+    _prepare(begun.cases)
     return begun
 
 
-def _prepare(begun: "BegunStudy") -> None:
+def _prepare(cases: "DevelopmentCases") -> None:
     from kidneyseg.cli.display import track
 
-    split = begun.cases.split
-    typer.echo(
-        f"{len(split.training)} training, {len(split.validation)} validation and "
-        f"{len(split.test)} sealed test cases",
-        err=True,
-    )
-    for _ in track(begun.prepare(), "cases prepared", len(begun.cases.cases)):
+    for _ in track(cases.prepare(), "cases prepared", len(cases.cases)):
         pass
 
 
@@ -275,7 +293,7 @@ def _work(
             for event in events:
                 display.show(event)
         return
-    threads = max(1, (os.cpu_count() or 1) // len(devices))
+    threads = max(1, count_cores() // len(devices))
     orders = [
         WorkOrder(
             study=begun.study.name,
@@ -295,8 +313,6 @@ def _devices(environment: Environment, workers: int | None) -> Iterator[str]:
     """The device of each worker: GPUs in turn, or the CPU."""
     import torch
 
-    if workers is not None and workers < 1:
-        raise CorrectableError(f"--workers {workers}: expected 1 or more")
     named = environment.common.device
     n_gpus = torch.cuda.device_count()
     for number in range(workers if workers is not None else max(1, n_gpus)):

@@ -15,7 +15,7 @@ from kidneyseg.ct.selection import SelectedCases, select_cases
 from kidneyseg.ct.slices import SliceDataset
 from kidneyseg.ct.splits import Split, split_cases, write_split
 from kidneyseg.errors import DataError
-from kidneyseg.runs import Runs
+from kidneyseg.runs import Runs, make_folder
 from kidneyseg.settings import DataSettings, Environment
 
 
@@ -69,6 +69,8 @@ def find_development_cases(environment: Environment) -> DevelopmentCases:
     Raises DataError for a folder that cannot be used.
     """
     runs = Runs(environment.common.runs)
+    make_folder(runs.cache(environment), "data.cache")
+    make_folder(runs.folder, "common.runs")
     folder = environment.data.folder
     if folder is None:
         raise DataError("no data folder: give --data, or data.folder in the environment")

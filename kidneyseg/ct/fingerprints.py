@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from kidneyseg.cores import count_cores
 from kidneyseg.ct.cases import Case
 from kidneyseg.files import write_text
 
@@ -40,7 +40,7 @@ class Fingerprints:
 
     def of_cases(self, cases: Sequence[Case]) -> list[CaseFingerprint]:
         """Fingerprint many cases, several at a time."""
-        with ThreadPoolExecutor(os.cpu_count()) as threads:  # hashing lets other threads run
+        with ThreadPoolExecutor(count_cores()) as threads:  # hashing lets other threads run
             return list(threads.map(self.of_case, cases))
 
     def of_case(self, case: Case) -> CaseFingerprint:

@@ -4,7 +4,6 @@ The pools of the standard library cannot say whose work killed a process; here e
 one thing at a time, and a process that dies (the system may end one for its memory) is an answer.
 """
 
-import os
 import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -13,6 +12,8 @@ from multiprocessing import connection, get_context
 from typing import Generic, TypeVar
 
 import psutil
+
+from kidneyseg.cores import count_cores
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -30,7 +31,7 @@ class Died:
 def count_processes(n_items: int, memory_each: int) -> int:
     """How many processes to use: for every core one, as far as memory (bytes) allows."""
     by_memory = psutil.virtual_memory().available // memory_each
-    return max(1, min(n_items, os.cpu_count() or 1, MOST_PROCESSES, int(by_memory)))
+    return max(1, min(n_items, count_cores(), MOST_PROCESSES, int(by_memory)))
 
 
 def work_on_each(

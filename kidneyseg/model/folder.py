@@ -66,6 +66,7 @@ def save_model(folder: Path, network: QuickNAT, description: ModelDescription) -
     weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
     with replacing_folder(folder) as temporary:
         save_file(weights, temporary / "model.safetensors")
+        (temporary / "model.safetensors").chmod(temporary.stat().st_mode & 0o666)
         sha256 = weights_sha256(temporary / "model.safetensors")
         written = description.model_copy(update={"weights_sha256": sha256})
         (temporary / "model.json").write_text(written.model_dump_json(indent=2) + "\n")

@@ -7,6 +7,7 @@ from kidneyseg.ct.development import DevelopmentCases
 from kidneyseg.ct.fingerprints import digest
 from kidneyseg.ct.prepared_cases import PreparedCase
 from kidneyseg.hyperparameters import Hyperparameters
+from kidneyseg.model.description import copy_model
 from kidneyseg.model.recording import Recording, forget, record, resume
 from kidneyseg.provenance import Provenance, code_fingerprint, host_name, library_versions
 from kidneyseg.runs import Runs
@@ -23,7 +24,8 @@ def train_model(
     seed: int,
     out: Path,
 ) -> Generator[EpochResult, None, None]:
-    """Train, yield every epoch's result, and keep the best epoch's model in `out`.
+    """Train, yield every epoch's result, and at the end, or where it is stopped, write the best
+    epoch's model to `out`.
 
     A training of the same data, settings, hyper-parameters and seed that was interrupted goes on
     from its last finished epoch. One that was finished is done anew.
@@ -39,10 +41,13 @@ def train_model(
         cases=digest((found.split.data, found.split.fingerprint)),
     )
     device = find_device(environment.common.device)
-    training = Training(setup, *found.datasets(prepared), device)
+    training_slices, validation_slices = found.datasets(prepared)
+    training = Training(
+        setup, training_slices.resident(device), validation_slices.resident(device), device
+    )
     folder = Runs(environment.common.runs).training(setup.fingerprint)
     recording = Recording(
-        model=out,
+        model=folder / "model",
         tensorboard=folder / "tensorboard",
         checkpoints=folder / "checkpoints",
         pictures=environment.common.pictures,
@@ -57,5 +62,9 @@ def train_model(
         host=host_name(),
     )
     resume(training, recording)
-    yield from record(training, recording, provenance)
+    try:
+        yield from record(training, recording, provenance)
+    finally:
+        if recording.model.is_dir():
+            copy_model(recording.model, out)
     forget(recording)

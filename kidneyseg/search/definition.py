@@ -54,7 +54,7 @@ class StudyFile(Part):
     """`studies/<name>.toml`, as a person writes it."""
 
     search_space: str  # name in search_spaces/, or a path
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     hyperparameters: dict[str, Value] = {}  # fixed in this study
     start_points: tuple[dict[str, Value], ...] = ()  # tried first
     sampler: Annotated[TPE | Random, Field(discriminator="name")] = TPE(name="tpe")

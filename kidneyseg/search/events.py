@@ -8,15 +8,6 @@ from kidneyseg.errors import KidneysegError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Preparing:
-    """A case's slices are ready."""
-
-    case: str
-    done: int
-    total: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TrialStarted:
     """A trial begins."""
 
@@ -58,9 +49,9 @@ class Waiting:
     running: int
 
 
-Event = Preparing | TrialStarted | EpochFinished | TrialFinished | Waiting
+Event = TrialStarted | EpochFinished | TrialFinished | Waiting
 _KINDS: dict[str, type[Event]] = {
-    kind.__name__: kind for kind in (Preparing, TrialStarted, EpochFinished, TrialFinished, Waiting)
+    kind.__name__: kind for kind in (TrialStarted, EpochFinished, TrialFinished, Waiting)
 }
 
 

@@ -1,21 +1,18 @@
 """The best trial, or a given one, as a model folder of the user's own."""
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from kidneyseg.errors import ModelError, StudyError
-from kidneyseg.files import replacing_folder
 from kidneyseg.model.description import (
-    MODEL_FILES,
     ModelDescription,
     check_place,
     check_weights,
+    copy_model,
     load_description,
 )
 from kidneyseg.runs import Runs
 from kidneyseg.search.budget import State, read_states
-from kidneyseg.search.lineage import lineage
 from kidneyseg.search.status import find_study_id, read_status
 from kidneyseg.search.storage import Storage
 
@@ -40,7 +37,7 @@ def export_trial(
         number = _best_number(storage, study)
     else:
         _check_finished(storage, study, number)
-    source = runs.model(study, _lineage(storage, study, number))
+    source = runs.model(study, number)
     if not source.is_dir():
         raise ModelError(
             f"{source}: the checkpoint of trial {number} is not there; name the runs folder in "
@@ -49,16 +46,8 @@ def export_trial(
     description = load_description(source)
     check_weights(source, description)
     check_place(out)
-    with replacing_folder(out) as temporary:
-        for name in MODEL_FILES:
-            shutil.copyfile(source / name, temporary / name)
+    copy_model(source, out)
     return ExportedTrial(trial=number, description=description)
-
-
-def _lineage(storage: Storage, study: str, number: int) -> int:
-    study_id = find_study_id(storage, study)
-    trial_id = storage.optuna.get_trial_id_from_study_id_trial_number(study_id, number)
-    return lineage(storage.optuna.get_trial(trial_id))
 
 
 def _best_number(storage: Storage, study: str) -> int:

@@ -43,7 +43,7 @@ class WorkerIdentity:
     host: str
     machine: str  # boot and process namespace: where a process number means something
     pid: int
-    started: float  # when the process started, by its machine
+    started: float  # when the process started: ticks since boot, where the system tells them
 
     def __str__(self) -> str:
         return f"{self.host} {self.machine} {self.pid} {self.started:.2f}"
@@ -65,7 +65,7 @@ class WorkerIdentity:
             host=host_name(),
             machine=machine_identity(),
             pid=process.pid,
-            started=process.create_time(),
+            started=_started(process),
         )
 
     def is_gone(self) -> bool:
@@ -75,7 +75,7 @@ class WorkerIdentity:
         try:
             process = psutil.Process(self.pid)
             alive = process.status() != psutil.STATUS_ZOMBIE
-            return not alive or abs(process.create_time() - self.started) > 1.0
+            return not alive or _started(process) != self.started
         except psutil.NoSuchProcess:
             return True
         except psutil.AccessDenied:
@@ -184,6 +184,15 @@ def end_trial(study: Study, trial: FrozenTrial, outcome: str) -> bool:
     return True
 
 
+def _started(process: psutil.Process) -> float:
+    """When a process started, by a clock that nobody sets."""
+    try:
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+        return float(fields[19])
+    except OSError:
+        return round(process.create_time())
+
+
 def machine_identity() -> str:
     """Names the boot and the process namespace of this machine, where the system tells them."""
     try:
@@ -199,6 +208,6 @@ def _end_and_requeue(study: Study, trial: FrozenTrial, outcome: str, attempt: in
     point = start_point(study.definition, study.optuna, trial)
     params = {**point, **trial.system_attrs.get(FIXED, {}), **trial.params}
     if params:
-        kept = {ATTEMPT: attempt, LINEAGE: lineage(trial)}
+        kept = {ATTEMPT: attempt, LINEAGE: [*lineage(trial), trial.number]}
         study.optuna.enqueue_trial(params, user_attrs=kept)
     return True

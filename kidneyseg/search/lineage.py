@@ -3,9 +3,13 @@
 import optuna
 from optuna.trial import FrozenTrial
 
-LINEAGE = "lineage"  # trial attribute: number of the trial that first had these hyper-parameters
+LINEAGE = "goes on with trials"  # trial attribute: numbers that these hyper-parameters had before
 
 
-def lineage(trial: optuna.Trial | FrozenTrial) -> int:
-    """The number of the trial that first had these hyper-parameters: its files are gone on with."""
-    return int(trial.user_attrs.get(LINEAGE, trial.number))
+def lineage(trial: optuna.Trial | FrozenTrial) -> tuple[int, ...]:
+    """The numbers that the hyper-parameters of a trial had before, oldest first.
+
+    Every number has files of its own: a worker that stood still and wakes writes into none but its
+    own trial's, while the trial that took over has copies.
+    """
+    return tuple(trial.user_attrs.get(LINEAGE, ()))

@@ -1,5 +1,6 @@
 """One trial: draw hyper-parameters, train, report every epoch, be pruned or run to the end."""
 
+import shutil
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
@@ -49,7 +50,8 @@ def run_trial(
     provenance = _provenance(workplace, trial.number)
     trial.set_user_attr("provenance", provenance.model_dump(mode="json"))
     training = Training(setup, workplace.training, workplace.validation, workplace.device)
-    recording = _recording(workplace, lineage(trial))
+    recording = _recording(workplace, trial.number)
+    _take_over(workplace, trial)
     for epoch, dice in enumerate(resume(training, recording), start=1):
         trial.report(dice, epoch)
     yield TrialStarted(
@@ -65,6 +67,16 @@ def run_trial(
                 _tell(study, trial, TrialState.PRUNED, recording)
                 return
     _tell(study, trial, TrialState.COMPLETE, recording)
+
+
+def _take_over(workplace: Workplace, trial: optuna.Trial) -> None:
+    """Copy the files of whichever trial had these hyper-parameters before and got somewhere."""
+    runs, study = workplace.runs, workplace.study.name
+    for number in reversed(lineage(trial)):
+        if runs.checkpoints(study, number).is_dir():
+            shutil.copytree(runs.trial(study, number), runs.trial(study, trial.number))
+            shutil.rmtree(runs.trial(study, number), ignore_errors=True)
+            return
 
 
 def _tell(study: Study, trial: optuna.Trial, state: TrialState, recording: Recording) -> None:

@@ -153,8 +153,9 @@ def _worker(address: str, order: WorkOrder) -> Iterator[_Worker]:
         worker = _Worker(process, stderr)
         try:
             yield worker
-        finally:
+        except BaseException:
             worker.stop()
+            raise
 
 
 def _forward(

@@ -1,8 +1,7 @@
 """Which point comes next: the study's start points, then the sampler that its file names.
 
 Every trial gets a sampler seeded by the study's seed and the trial's number. So suggestions do not
-depend on which worker asks, several workers never draw the same point from the same seed, and a
-study of one worker that was interrupted goes on with the points it would have had.
+depend on which worker asks, and several workers never draw the same point from the same seed.
 """
 
 from collections.abc import Sequence

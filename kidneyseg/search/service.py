@@ -1,13 +1,11 @@
 """From what a person asked for to a study in the database and a workplace to work on it."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kidneyseg.ct.development import DevelopmentCases, find_development_cases
 from kidneyseg.errors import StudyError
 from kidneyseg.runs import Runs
 from kidneyseg.search.definition import StudyPlan, check_same
-from kidneyseg.search.events import Preparing
 from kidneyseg.search.objective import Workplace
 from kidneyseg.search.storage import Storage
 from kidneyseg.search.studies import Study, load_study, open_study
@@ -21,12 +19,6 @@ class BegunStudy:
 
     study: Study
     cases: DevelopmentCases
-
-    def prepare(self) -> Iterator[Preparing]:
-        """Make sure that every case's slices are in the cache; yield as they are."""
-        total = len(self.cases.cases)
-        for done, case in enumerate(self.cases.prepare(), start=1):
-            yield Preparing(case=case.name, done=done, total=total)
 
     def workplace(self, device: str) -> Workplace:
         """What a worker of this machine brings to a trial. The cache must be prepared."""

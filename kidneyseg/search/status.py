@@ -54,8 +54,8 @@ class StudyStatus:
     handed_back: int  # trials ended and taken up again under another number
     best: BestTrial | None
     workers: list[RunningTrial]
-    epochs: int  # trained, over all trials
-    hours: float  # spent on finished trials, over all workers
+    epochs: int  # trained; those of a handed-back trial are counted where it goes on
+    hours: float  # spent on trials that are over, over all workers
 
     @property
     def finished(self) -> int:
@@ -72,16 +72,18 @@ def read_status(storage: Storage, study: str) -> StudyStatus:
             select(STATE.label("state"), func.count().label("n")).where(of_study).group_by(STATE)
         )
         states = {row.state: row.n for row in connection.execute(by_state)}
-        handed_back = connection.scalar(_n_set_aside(study_id)) or 0
+        handed_back = len(connection.scalars(_set_aside(study_id)).all())
         best = connection.execute(_best(study_id)).first()
         running = connection.execute(_running(study_id)).all()
         times = connection.execute(
-            select(trials.c.datetime_start, trials.c.datetime_complete).where(of_study)
+            select(trials.c.datetime_start, trials.c.datetime_complete).where(
+                of_study, trials.c.trial_id.not_in(_set_aside(study_id))
+            )
         ).all()
         epochs = connection.scalar(
             select(func.count())
             .select_from(trial_reports.join(trials, _same(trial_reports)))
-            .where(of_study)
+            .where(of_study, trials.c.trial_id.not_in(_set_aside(study_id)))
         )
         budget = connection.scalar(
             select(study_user_attributes.c.value_json).where(
@@ -146,12 +148,12 @@ def _running(study_id: int) -> Any:
     )
 
 
-def _n_set_aside(study_id: int) -> Any:
-    """Trials that ended without failing: handed back, or beyond the budget."""
+def _set_aside(study_id: int) -> Any:
+    """Ids of trials that ended without failing: handed back, or beyond the budget."""
     outcome = trial_user_attributes.c.value_json
     return (
-        select(func.count())
-        .select_from(trials.join(trial_user_attributes, _same(trial_user_attributes)))
+        select(trials.c.trial_id)
+        .join(trial_user_attributes, _same(trial_user_attributes))
         .where(
             trials.c.study_id == study_id,
             STATE == State.FAIL,

@@ -1,10 +1,11 @@
 """A worker: takes trials of a study, one after another, until the budget is reached."""
 
 import random
+import signal
 import time
 import traceback
 from collections.abc import Generator, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 
 import optuna
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
@@ -22,9 +23,10 @@ DATABASE_ERRORS = (DBAPIError, StorageInternalError)
 POLL_SECONDS = 1.0  # between two looks while others work on the last trials
 
 
-def work(workplace: Workplace, n_trials: int) -> Generator[Event, None, None]:
+def work(workplace: Workplace, n_trials: int | None = None) -> Generator[Event, None, None]:
     """Work on a study until it holds `n_trials` finished trials; yield what happens.
 
+    Without a number it is the study's own budget, looked up before every trial: it may be raised.
     Interrupted (Ctrl-C, SIGTERM, or the generator closed), it hands the running trial back.
     Raises KidneysegError after several failures in a row, StorageLostError without a database.
     """
@@ -38,13 +40,14 @@ def work(workplace: Workplace, n_trials: int) -> Generator[Event, None, None]:
         ) from error
 
 
-def _work(workplace: Workplace, n_trials: int) -> Iterator[Event]:
+def _work(workplace: Workplace, asked_for: int | None) -> Iterator[Event]:
     study = workplace.study
     watcher = Watcher(study)
     failures = 0
     waited = False
     while True:
         watcher.reap()
+        n_trials = study.n_trials if asked_for is None else asked_for
         counts = tally(read_states(study.storage, study.id).values())
         if counts.finished >= n_trials:
             return
@@ -98,7 +101,8 @@ def _run_guarded(workplace: Workplace, trial: optuna.Trial, n_trials: int) -> It
         end_trial(study, _frozen(study, trial), f"failed: {reason}")
     except BaseException:
         # Ctrl-C, SIGTERM, or the generator was closed.
-        hand_back(study, _frozen(study, trial))
+        with _undisturbed():
+            hand_back(study, _frozen(study, trial))
         raise
     states = read_states(study.storage, study.id)
     yield TrialFinished(
@@ -110,6 +114,16 @@ def _run_guarded(workplace: Workplace, trial: optuna.Trial, n_trials: int) -> It
         finished=tally(states.values()).finished,
         n_trials=n_trials,
     )
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """A second Ctrl-C or SIGTERM waits until the block is over."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _frozen(study: Study, trial: optuna.Trial) -> optuna.trial.FrozenTrial:

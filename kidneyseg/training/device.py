@@ -6,7 +6,8 @@ import torch
 
 from kidneyseg.errors import SettingsError
 
-CUBLAS = "CUBLAS_WORKSPACE_CONFIG"  # without it, matrix products on a GPU may differ in last bits
+# Read once, when a process first uses a GPU: without it, matrix products may differ in last bits.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def find_device(name: str) -> torch.device:
@@ -28,18 +29,9 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def make_repeatable(*, deterministic: bool) -> None:
-    """Have a GPU repeat its results bit for bit, or be as fast as it can.
-
-    Raises SettingsError where something in this process has used the GPU before: cuBLAS reads its
-    part once.
-    """
+def set_up_gpu(*, deterministic: bool, tf32: bool) -> None:
+    """Have a GPU repeat its results bit for bit or be fast, and compute as exactly as asked for."""
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.benchmark = not deterministic
-    used = bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
-    if deterministic and used and CUBLAS not in os.environ:
-        raise SettingsError(
-            f"training.deterministic = true: set {CUBLAS}=:4096:8 in the environment first"
-        )
-    if deterministic:
-        os.environ.setdefault(CUBLAS, ":4096:8")
+    torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cuda.matmul.allow_tf32 = tf32

@@ -17,9 +17,8 @@ class TensorBoardLog:
 
     def __init__(self, folder: Path, first_epoch: int = 1) -> None:
         # Whatever an interrupted training wrote of this epoch or later ones is hidden.
-        purge = first_epoch if first_epoch > 1 else None
-        self._training = SummaryWriter(str(folder / "training"), purge_step=purge)
-        self._validation = SummaryWriter(str(folder / "validation"), purge_step=purge)
+        self._training = SummaryWriter(str(folder / "training"), purge_step=first_epoch)
+        self._validation = SummaryWriter(str(folder / "validation"), purge_step=first_epoch)
 
     def __enter__(self) -> Self:
         return self

@@ -21,7 +21,7 @@ from kidneyseg.errors import TrainingError
 from kidneyseg.network import build_quicknat, channels_last
 from kidneyseg.training.augmentation import Augmentation
 from kidneyseg.training.checkpoint import Checkpoint, Progress
-from kidneyseg.training.device import make_repeatable
+from kidneyseg.training.device import set_up_gpu
 from kidneyseg.training.inputs import SliceInputs, slice_inputs
 from kidneyseg.training.loss import SliceLosses, kidney_logits, slice_losses
 from kidneyseg.training.memory import keep_freed_memory
@@ -54,11 +54,13 @@ class Training:
         self._best_dice, self._best_epoch = -math.inf, 0
         self._rises = LossRises()
         self._history: list[float] = []
+        self._chosen: dict[str, int] = {}  # slices for pictures, once they are asked for
         hyperparameters = setup.hyperparameters
         if device.type == "cpu":
             keep_freed_memory()
         else:
-            make_repeatable(deterministic=setup.training.deterministic)
+            settings = setup.training
+            set_up_gpu(deterministic=settings.deterministic, tf32=settings.precision == "tf32")
         torch.manual_seed(setup.seed)
         network = build_quicknat(setup.network, dropout=hyperparameters.dropout)
         self.network = channels_last(network, device)
@@ -136,7 +138,7 @@ class Training:
     def pictures(self) -> dict[str, NDArray[np.uint8]]:
         """The fullest slice of each validation case with both outlines, (H, W, 3), by case name."""
         self.network.eval()
-        chosen = fullest_slices(self._validation)
+        chosen = self._chosen = self._chosen or fullest_slices(self._validation)
         inputs, _ = self._inputs(self._validation, list(chosen.values()))
         logits, _ = self._forward(inputs)
         predicted = (torch.sigmoid(logits) > self.setup.evaluation.threshold) & inputs.inside
@@ -246,32 +248,37 @@ class Training:
         """Leave the gradient of a batch in the parameters, a small batch at a time.
 
         Each slice counts in it as in one large batch, in a last, partial batch too. Where memory
-        runs out, the small batch is halved and the batch begun anew, until one slice is too much.
+        runs out, the small batch is halved and the batch begun anew, until one slice is too much:
+        the gradient is the same but for batch norm, which has seen some slices twice, and dropout.
         """
         while True:
-            sums = EpochSums(self._slices.case_names, self.device)
-            self._optimizer.zero_grad(set_to_none=True)
             try:
-                for first in range(0, len(indices), self.small_batch_size):
-                    part = indices[first : first + self.small_batch_size]
-                    inputs, volumes = self._inputs(self._slices, part)
-                    inputs = self._augmentation(inputs)
-                    logits, losses = self._forward(inputs)
-                    (losses.combined.sum() / len(indices)).backward()  # type: ignore[no-untyped-call]
-                    sums.add(inputs, volumes, logits, losses, self.setup.evaluation.threshold)
+                return self._backward(indices)
             except RuntimeError as error:
                 if not _is_out_of_memory(error):
                     raise
-                self._halve_small_batch(error)
-            else:
-                return sums
+                reason = str(error).splitlines()[0]
+            # Only here is everything of the failed try gone.
+            self._halve_small_batch(reason)
 
-    def _halve_small_batch(self, error: RuntimeError) -> None:
+    def _backward(self, indices: list[int]) -> EpochSums:
+        sums = EpochSums(self._slices.case_names, self.device)
+        self._optimizer.zero_grad(set_to_none=True)
+        for first in range(0, len(indices), self.small_batch_size):
+            part = indices[first : first + self.small_batch_size]
+            inputs, volumes = self._inputs(self._slices, part)
+            inputs = self._augmentation(inputs)
+            logits, losses = self._forward(inputs)
+            (losses.combined.sum() / len(indices)).backward()  # type: ignore[no-untyped-call]
+            sums.add(inputs, volumes, logits, losses, self.setup.evaluation.threshold)
+        return sums
+
+    def _halve_small_batch(self, reason: str) -> None:
         if self.small_batch_size == 1:
             raise TrainingError(
                 f"one slice of {self.setup.data.slice_size} is too much for the memory of "
-                f"{self.device}: {str(error).splitlines()[0]}"
-            ) from error
+                f"{self.device}: {reason}"
+            )
         self.small_batch_size //= 2
         if self.device.type == "cuda":
             torch.cuda.empty_cache()

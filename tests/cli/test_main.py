@@ -110,3 +110,42 @@ def test_a_password_is_never_shown(workplace: Path, capsys: pytest.CaptureFixtur
     said = capsys.readouterr()
     assert "someone:***@127.0.0.1" in said.err
     assert "s3cret-word" not in said.err + said.out
+
+
+def test_a_usage_error_points_to_the_command_s_own_help(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert kidneyseg_search([*RUN, "--sett", "x=1"]) == 2
+    assert "(see kidneyseg-search run --help)" in capsys.readouterr().err
+
+
+def test_a_scan_is_never_overwritten_by_its_mask(
+    workplace: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan = workplace / "scan.nii.gz"
+    scan.write_bytes((tiny_data / "case_00000" / "imaging.nii.gz").read_bytes())
+    before = scan.read_bytes()
+    given = ["predict", "--model", "m", "-i", str(scan), "-o", "./scan.nii.gz"]
+    assert kidneyseg(given) == 2
+    assert "is the scan itself" in capsys.readouterr().err
+    assert scan.read_bytes() == before
+
+
+def test_train_never_replaces_a_folder_of_something_else(
+    workplace: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("thesis").mkdir()
+    Path("thesis/chapter.tex").write_text("years of work")
+    assert kidneyseg(["train", "--data", str(tiny_data), "--out", "thesis"]) == 2
+    assert "holds something else" in capsys.readouterr().err
+    assert Path("thesis/chapter.tex").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("setting", ["data.cache", "common.runs"])
+def test_a_folder_that_cannot_be_made_is_told(
+    setting: str, workplace: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("file").write_text("")
+    given = ["train", "--data", str(tiny_data), "--set", f"{setting}=file/below"]
+    assert kidneyseg(given) == 2
+    assert f"{setting} = file/below: cannot be made" in capsys.readouterr().err

@@ -11,9 +11,11 @@ from typing import IO
 
 import nibabel as nib
 import numpy as np
+import optuna
 import pytest
 
 from kidneyseg.cli.main import kidneyseg, kidneyseg_search
+from kidneyseg.search.storage import open_storage
 
 TINY = [  # a trial in a fraction of a second
     "--set=data.downsampling=2",
@@ -220,3 +222,32 @@ def test_an_export_never_overwrites_something_else(
     assert kidneyseg_search(["export", "--study", "lr_loss", "--out", "best"]) == 2
     assert "holds something else" in capsys.readouterr().err
     assert Path("best/thesis.txt").read_text() == "years of work"
+
+
+def test_refused_data_or_workers_leave_no_study_behind(
+    workplace: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = workplace / "damaged"
+    for case in tiny_data.iterdir():
+        (damaged / case.name).mkdir(parents=True)
+        for file in case.iterdir():
+            (damaged / case.name / file.name).write_bytes(file.read_bytes()[:-20])
+    assert kidneyseg_search(run(damaged, 2)) in (1, 2)
+    assert kidneyseg_search(run(tiny_data, 2, "--workers", "0")) == 2
+    capsys.readouterr()
+    assert kidneyseg_search(["status"]) == 0
+    assert capsys.readouterr().out == "no study yet\n"
+
+
+def test_a_worker_without_a_study_does_the_open_ones_and_leaves_out_foreign_ones(
+    workplace: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert kidneyseg_search(["submit", *run(tiny_data, 1, "--name", "ours")[1:]]) == 0
+    theirs = open_storage("sqlite:///runs/studies.db")
+    optuna.create_study(storage=theirs.optuna, study_name="theirs").ask()
+    capsys.readouterr()
+    assert kidneyseg_search(["worker", "--data", str(tiny_data)]) == 0
+    assert "left out: study 'theirs'" in capsys.readouterr().err
+    found = status(capsys, "ours")
+    assert isinstance(found["states"], dict)
+    assert found["states"]["complete"] == 1

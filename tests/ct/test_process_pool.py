@@ -65,5 +65,5 @@ def test_processes_are_bounded_by_items_cores_and_memory(
 ) -> None:
     memory = psutil.virtual_memory()._replace(available=available)
     monkeypatch.setattr("psutil.virtual_memory", lambda: memory)
-    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    monkeypatch.setattr("kidneyseg.ct.process_pool.count_cores", lambda: cores)
     assert count_processes(n_items, memory_each=10) == expected

@@ -6,7 +6,6 @@ from kidneyseg.errors import KidneysegError
 from kidneyseg.search.events import (
     EpochFinished,
     Event,
-    Preparing,
     TrialFinished,
     TrialStarted,
     Waiting,
@@ -15,7 +14,6 @@ from kidneyseg.search.events import (
 )
 
 EVENTS = [
-    Preparing(case="case_00000", done=1, total=4),
     TrialStarted(trial=3, hyperparameters={"learning_rate": 1e-3, "batch_size": 8}),
     EpochFinished(trial=3, epoch=2, max_epochs=6, dice=0.5, best_dice=0.6, loss=0.7, seconds=1.5),
     TrialFinished(

@@ -37,16 +37,6 @@ def elsewhere(environment: Environment, tmp_path: Path) -> Relocate:
     return relocate
 
 
-def test_cases_are_told_as_they_are_prepared(
-    storage: Storage, plan: StudyPlan, elsewhere: Relocate
-) -> None:
-    begun = begin_study(storage, "tiny", plan, elsewhere())
-    told = list(begun.prepare())
-    assert [event.done for event in told] == [1, 2, 3, 4]
-    assert {event.total for event in told} == {4}
-    assert [event.case for event in told] == [case.case.name for case in begun.cases.cases]
-
-
 def test_a_workplace_holds_development_slices_and_no_test_case(
     storage: Storage, plan: StudyPlan, environment: Environment
 ) -> None:
