@@ -69,8 +69,8 @@ def find_development_cases(environment: Environment) -> DevelopmentCases:
     Raises DataError for a folder that cannot be used.
     """
     runs = Runs(environment.common.runs)
-    make_folder(runs.cache(environment), "data.cache")
     make_folder(runs.folder, "common.runs")
+    make_folder(runs.cache(environment), "data.cache")
     folder = environment.data.folder
     if folder is None:
         raise DataError("no data folder: give --data, or data.folder in the environment")
