@@ -18,7 +18,6 @@ from kidneyseg.cores import count_cores
 T = TypeVar("T")
 R = TypeVar("R")
 
-MOST_PROCESSES = 8  # more read no faster from one disk, and each holds a volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,7 @@ class Died:
 def count_processes(n_items: int, memory_each: int) -> int:
     """How many processes to use: for every core one, as far as memory (bytes) allows."""
     by_memory = psutil.virtual_memory().available // memory_each
-    return max(1, min(n_items, count_cores(), MOST_PROCESSES, int(by_memory)))
+    return max(1, min(n_items, count_cores(), int(by_memory)))
 
 
 def work_on_each(

@@ -58,7 +58,7 @@ def workers() -> list[psutil.Process]:
 
 @pytest.mark.parametrize(
     ("n_items", "cores", "available", "expected"),
-    [(100, 4, 100, 4), (2, 4, 100, 2), (100, 64, 1000, 8), (100, 8, 25, 2), (100, 8, 3, 1)],
+    [(100, 4, 100, 4), (2, 4, 100, 2), (100, 64, 1000, 64), (100, 8, 25, 2), (100, 8, 3, 1)],
 )
 def test_processes_are_bounded_by_items_cores_and_memory(
     n_items: int, cores: int, available: int, expected: int, monkeypatch: pytest.MonkeyPatch
