@@ -19,7 +19,6 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-
 @dataclass(frozen=True, slots=True)
 class Died:
     """The answer of a process that ended before it gave one."""
