@@ -9,8 +9,8 @@ import pytest
 import typer
 from pydantic import BaseModel
 
-from kidneyseg.cli.kidneyseg import app as kidneyseg
-from kidneyseg.cli.search import app as kidneyseg_search
+from kidneyseg.cli.data.app import app as kidneyseg
+from kidneyseg.cli.search.app import app as kidneyseg_search
 from kidneyseg.hyperparameters import Hyperparameters
 from kidneyseg.settings import Environment
 

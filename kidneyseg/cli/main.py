@@ -14,14 +14,14 @@ from kidneyseg.errors import ExitCode, KidneysegError, Terminated
 
 def kidneyseg(arguments: Sequence[str] | None = None) -> int:
     """Run `kidneyseg` and return its exit code."""
-    from kidneyseg.cli.kidneyseg import app
+    from kidneyseg.cli.data.app import app
 
     return run_program(app, "kidneyseg", arguments)
 
 
 def kidneyseg_search(arguments: Sequence[str] | None = None) -> int:
     """Run `kidneyseg-search` and return its exit code."""
-    from kidneyseg.cli.search import app
+    from kidneyseg.cli.search.app import app
 
     return run_program(app, "kidneyseg-search", arguments)
 

@@ -14,6 +14,16 @@ from kidneyseg.toml_files import parse_assignments
 
 STORAGE_VARIABLE = "KIDNEYSEG_STORAGE"
 
+StudyFile = Annotated[
+    str,
+    typer.Option("--study", help="studies/NAME.toml here, else as shipped, or a path."),
+]
+NTrials = Annotated[
+    int, typer.Option("--n-trials", help="Finished trials (complete or pruned) in the end.")
+]
+StudyName = Annotated[
+    str | None, typer.Option("--name", help="Name in the database. Default: the study file's.")
+]
 Study = Annotated[str, typer.Option("--study", help="Name of a study in the database.")]
 Storage = Annotated[
     str | None,

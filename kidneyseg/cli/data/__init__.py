@@ -1,0 +1,1 @@
+"""`kidneyseg`: data and one network; a command per file."""

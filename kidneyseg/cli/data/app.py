@@ -1,0 +1,18 @@
+"""The commands of `kidneyseg`."""
+
+import typer
+
+from kidneyseg.cli.data.phantom import phantom
+from kidneyseg.cli.data.predict import predict
+from kidneyseg.cli.data.prepare import prepare
+from kidneyseg.cli.data.train import train
+from kidneyseg.cli.data.verify import verify
+
+app = typer.Typer(
+    help="Kidney segmentation in CT: data, one training, masks.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for command in (phantom, verify, prepare, train, predict):
+    app.command()(command)

@@ -1,0 +1,19 @@
+"""The commands of `kidneyseg-search`."""
+
+import typer
+
+from kidneyseg.cli.search.dashboard import dashboard
+from kidneyseg.cli.search.export import export
+from kidneyseg.cli.search.run import run
+from kidneyseg.cli.search.status import status
+from kidneyseg.cli.search.submit import submit
+from kidneyseg.cli.search.worker import worker
+
+app = typer.Typer(
+    help="Search hyper-parameters for kidney segmentation in CT.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for command in (run, worker, submit, status, export, dashboard):
+    app.command()(command)
