@@ -4,12 +4,14 @@ It is made of a study file, a search space, the environment and the command line
 database when the study is created; and compared there whenever anybody works on the study.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Any
 
 from pydantic import Field
 
 from kidneyseg.ct.fingerprints import digest
 from kidneyseg.errors import SettingsError, StudyError
+from kidneyseg.search.pruner_settings import Median, PrunerSettings
+from kidneyseg.search.sampler_settings import TPE, SamplerSettings
 from kidneyseg.search.space import SearchSpace, Value, check_hyperparameters, parse_space
 from kidneyseg.settings import (
     MACHINE_PATHS,
@@ -23,33 +25,6 @@ from kidneyseg.settings import (
 from kidneyseg.toml_files import find_named_file, read_toml, validate
 
 
-class TPE(Part):
-    """Tree-structured Parzen estimator, as Optuna 5 sets it up."""
-
-    name: Literal["tpe"]
-    n_startup_trials: int = Field(default=10, ge=0)  # drawn at random first
-
-
-class Random(Part):
-    """Independent random draws."""
-
-    name: Literal["random"]
-
-
-class NoPruner(Part):
-    """Every trial runs to its own end."""
-
-    name: Literal["none"]
-
-
-class Median(Part):
-    """Prune a trial whose best Dice so far is below the median of the others' at this epoch."""
-
-    name: Literal["median"]
-    n_startup_trials: int = Field(default=5, ge=1)  # complete before anything is pruned
-    n_warmup_epochs: int = Field(default=2, ge=1)  # of a trial, in which it is not pruned
-
-
 class StudyFile(Part):
     """`studies/<name>.toml`, as a person writes it."""
 
@@ -57,8 +32,8 @@ class StudyFile(Part):
     seed: int = Field(default=0, ge=0, lt=2**32)
     hyperparameters: dict[str, Value] = {}  # fixed in this study
     start_points: tuple[dict[str, Value], ...] = ()  # tried first
-    sampler: Annotated[TPE | Random, Field(discriminator="name")] = TPE(name="tpe")
-    pruner: Annotated[NoPruner | Median, Field(discriminator="name")] = Median(name="median")
+    sampler: SamplerSettings = TPE(name="tpe")
+    pruner: PrunerSettings = Median(name="median")
 
 
 class ResultSettings(Part):
@@ -77,8 +52,8 @@ class StudyDefinition(Part):
     seed: int
     fixed: dict[str, Value]
     start_points: tuple[dict[str, Value], ...]
-    sampler: Annotated[TPE | Random, Field(discriminator="name")]
-    pruner: Annotated[NoPruner | Median, Field(discriminator="name")]
+    sampler: SamplerSettings
+    pruner: PrunerSettings
     settings: ResultSettings
     data: str  # fingerprint of the data set
     split: str  # fingerprint of the split

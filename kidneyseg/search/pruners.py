@@ -2,10 +2,10 @@
 
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 
-from kidneyseg.search.definition import Median, NoPruner
+from kidneyseg.search.pruner_settings import Median, NoPruner, PrunerSettings
 
 
-def build_pruner(settings: NoPruner | Median) -> BasePruner:
+def build_pruner(settings: PrunerSettings) -> BasePruner:
     """Optuna's pruner of these settings. Epochs are reported as steps from 1 up."""
     match settings:
         case NoPruner():

@@ -13,7 +13,8 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from kidneyseg.search.definition import TPE, Random, StudyDefinition
+from kidneyseg.search.definition import StudyDefinition
+from kidneyseg.search.sampler_settings import TPE, Random, SamplerSettings
 
 FIXED = "fixed_params"  # where Optuna keeps the hyper-parameters of a trial that was put in line
 
@@ -85,7 +86,7 @@ def start_point(
     return dict(definition.start_points[k]) if k < len(definition.start_points) else {}
 
 
-def build_sampler(settings: TPE | Random, seed: int) -> BaseSampler:
+def build_sampler(settings: SamplerSettings, seed: int) -> BaseSampler:
     """Optuna's sampler of these settings."""
     match settings:
         case TPE():

@@ -1,9 +1,11 @@
-"""The tables we read with SQL of our own, and the one we add, in the same database.
+"""The tables we read with SQL of our own, and those we add, in the same database.
 
-Optuna owns its tables; the columns described here are those we read. `leases` is ours.
+Optuna owns its tables; the columns described here are those we read. Ours begin with `kidneyseg_`.
 """
 
 from sqlalchemy import (
+    BigInteger,
+    Boolean,
     Column,
     DateTime,
     Engine,
@@ -67,23 +69,73 @@ trial_user_attributes = Table(
     Column("value_json", Text),
 )
 
+# What this project adds. Rows go with the trial or study that they belong to.
+
+
+def _of_trial() -> Column[int]:
+    reference = ForeignKey("trials.trial_id", ondelete="CASCADE")
+    return Column("trial_id", Integer, reference, primary_key=True, autoincrement=False)
+
+
+def _of_study() -> Column[int]:
+    reference = ForeignKey("studies.study_id", ondelete="CASCADE")
+    return Column("study_id", Integer, reference, primary_key=True, autoincrement=False)
+
+
 # Who trains a running trial, and a counter that shows that they still do. Whoever watches judges by
 # the counter and their own clock: two machines' clocks are never compared.
 leases = Table(
     "kidneyseg_leases",
     _ALL,
-    Column(
-        "trial_id",
-        Integer,
-        ForeignKey("trials.trial_id", ondelete="CASCADE"),
-        primary_key=True,
-        autoincrement=False,
-    ),
-    Column("worker", String(300), nullable=False),
+    _of_trial(),
+    Column("worker", String(300), nullable=False),  # leases.WorkerIdentity as text
     Column("beat", Integer, nullable=False),
 )
 
+# How far a study shall go, and whether it shall stop.
+orders = Table(
+    "kidneyseg_orders",
+    _ALL,
+    _of_study(),
+    Column("n_trials", Integer, nullable=False),  # finished trials asked for, by who asked for most
+    Column("stop", Text),  # why no new trial may begin, for people; NULL: go on
+    Column("stop_now", Boolean, nullable=False),  # running trials are handed back, too
+    Column(
+        "failures_from", Integer, nullable=False
+    ),  # number of the first trial whose failure counts
+)
+
+# Who works on a study. Times are the database's own clock, so that no two clocks are compared.
+workers = Table(
+    "kidneyseg_workers",
+    _ALL,
+    _of_study(),
+    Column("worker", String(300), primary_key=True),  # leases.WorkerIdentity as text
+    Column("device", String(100), nullable=False),
+    Column("since", DateTime, nullable=False),  # UTC
+    Column("seen", DateTime, nullable=False),  # UTC; renewed with every beat
+)
+
+# What an epoch of a trial gave, beside its validation Dice.
+epochs = Table(
+    "kidneyseg_epochs",
+    _ALL,
+    _of_trial(),
+    Column("epoch", Integer, primary_key=True, autoincrement=False),  # from 1
+    Column("training_loss", Float, nullable=False),
+    Column("training_dice_loss", Float, nullable=False),
+    Column("training_cross_entropy", Float, nullable=False),
+    Column("validation_loss", Float, nullable=False),
+    Column("validation_dice_loss", Float, nullable=False),
+    Column("validation_cross_entropy", Float, nullable=False),
+    Column("learning_rate", Float, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("memory_bytes", BigInteger, nullable=False),  # peak, of the device the trial ran on
+)
+
+OURS = (leases, orders, workers, epochs)
+
 
 def create_tables(engine: Engine) -> None:
-    """Make our own table where it is missing. Optuna makes its own."""
-    _ALL.create_all(engine, tables=[leases])
+    """Make our own tables where they are missing. Optuna makes its own."""
+    _ALL.create_all(engine, tables=list(OURS))

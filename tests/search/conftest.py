@@ -19,9 +19,10 @@ import pytest
 from sqlalchemy import make_url
 
 from kidneyseg.search import worker
-from kidneyseg.search.definition import NoPruner, StudyFile, StudyPlan
+from kidneyseg.search.definition import StudyFile, StudyPlan
 from kidneyseg.search.events import EpochFinished, TrialStarted
 from kidneyseg.search.objective import Workplace
+from kidneyseg.search.pruner_settings import NoPruner
 from kidneyseg.search.service import begin_study
 from kidneyseg.search.space import parse_space
 from kidneyseg.search.storage import Storage, open_storage

@@ -7,7 +7,7 @@ import pytest
 from optuna.pruners import MedianPruner, NopPruner
 from optuna.trial import TrialState, create_trial
 
-from kidneyseg.search.definition import Median, NoPruner
+from kidneyseg.search.pruner_settings import Median, NoPruner
 from kidneyseg.search.pruners import build_pruner
 
 
