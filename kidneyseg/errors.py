@@ -63,3 +63,10 @@ class StorageLostError(KidneysegError):
 
 class Terminated(BaseException):
     """SIGTERM arrived. Like KeyboardInterrupt it passes `except Exception`."""
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line; of errors that are not ours, what kind it is, too."""
+    words = str(error).strip()
+    first = words.splitlines()[0] if words else "no message"
+    return first if isinstance(error, KidneysegError) else f"{type(error).__name__}: {first}"

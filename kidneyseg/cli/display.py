@@ -21,6 +21,8 @@ from rich.table import Table
 from kidneyseg.search.events import (
     EpochFinished,
     Event,
+    Stopped,
+    TakenOver,
     TrialFinished,
     TrialStarted,
     Waiting,
@@ -116,6 +118,13 @@ class SearchDisplay:
                     self._print(_epoch_line(event))
             case TrialFinished():
                 self._finish(event)
+            case TakenOver():
+                self._print(
+                    f"trial {event.trial:>3}  the same as trial {event.source}: its result is "
+                    "taken over"
+                )
+            case Stopped():
+                self._print(f"stopped: {event.reason}")
             case Waiting():
                 self._print(f"waiting for {event.running} running trials of other workers")
 

@@ -3,30 +3,43 @@
 A trial may be trained only if, looked at after it was created, fewer than N trials that count have
 a smaller number. Numbers are given in the order of creation, so two workers never both take the
 last place: no lock and no clock are needed. A trial beyond the budget is told to be surplus.
+
+A trial that was handed back counts from the moment it ended until its copy is in line, as the copy
+does from then on: so no other trial takes its place. Of two copies of one trial the first counts.
 """
 
-from collections.abc import Iterable
+import json
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import String, cast, select
+from sqlalchemy import ColumnElement, String, and_, cast, select
 
+from kidneyseg.search.lineage import LINEAGE
 from kidneyseg.search.storage import Storage
-from kidneyseg.search.tables import trials
+from kidneyseg.search.tables import trial_user_attributes, trials
+
+OUTCOME = "outcome"  # trial attribute: why a trial failed, for people
+HANDED_BACK = "handed back"  # how the outcome of a trial begins that goes on under a new number
+
+SURPLUS = "surplus: the budget was reached before it began"
+
+STATE = cast(trials.c.state, String)
 
 
 class State(StrEnum):
-    """The states of a trial, by Optuna's names."""
+    """The states of a trial: Optuna's names, and one of ours."""
 
     COMPLETE = "COMPLETE"
     PRUNED = "PRUNED"
     RUNNING = "RUNNING"
     WAITING = "WAITING"
     FAIL = "FAIL"
+    IN_HAND = "IN_HAND"  # handed back, its copy not yet in line
 
 
 FINISHED = (State.COMPLETE, State.PRUNED)
-COUNTING = (*FINISHED, State.RUNNING, State.WAITING)
+COUNTING = (*FINISHED, State.RUNNING, State.WAITING, State.IN_HAND)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +49,8 @@ class Tally:
     complete: int
     pruned: int
     running: int
-    waiting: int
+    waiting: int  # in line
+    in_hand: int  # handed back, and soon in line again
     failed: int
 
     @property
@@ -47,30 +61,78 @@ class Tally:
     @property
     def counting(self) -> int:
         """Finished ones and those that may still finish."""
-        return self.finished + self.running + self.waiting
+        return self.finished + self.running + self.waiting + self.in_hand
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """The trials of a study as the budget sees them, read at one moment."""
+
+    states: dict[int, State]  # by number
+    copies: dict[int, int]  # number of a trial that was handed back: number of its first copy
+    origins: dict[int, int]  # number of a copy: number of the trial that it goes on with
+
+    def may_train(self, number: int, n_trials: int) -> bool:
+        """Whether a trial lies within the budget; the ledger was read after it was created."""
+        if number in self.origins and self.copies[self.origins[number]] != number:
+            return False  # a second copy
+        before = sum(
+            1 for other, state in self.states.items() if other < number and state in COUNTING
+        )
+        return before < n_trials
+
+    @property
+    def in_hand(self) -> list[int]:
+        """The numbers of trials that were handed back and are not in line again."""
+        return [number for number, state in self.states.items() if state == State.IN_HAND]
+
+    def tally(self) -> Tally:
+        """Count states."""
+        each = list(self.states.values())
+        return Tally(
+            complete=each.count(State.COMPLETE),
+            pruned=each.count(State.PRUNED),
+            running=each.count(State.RUNNING),
+            waiting=each.count(State.WAITING),
+            in_hand=each.count(State.IN_HAND),
+            failed=each.count(State.FAIL),
+        )
+
+
+def read_ledger(storage: Storage, study_id: int) -> Ledger:
+    """The state of every trial of a study, and who goes on with whom: one query, one moment."""
+    outcome, lineages = trial_user_attributes.alias(), trial_user_attributes.alias()
+    query = (
+        select(
+            trials.c.number,
+            STATE.label("state"),
+            outcome.c.value_json.label("outcome"),
+            lineages.c.value_json.label("lineage"),
+        )
+        .outerjoin(outcome, _is_attribute(outcome, OUTCOME))
+        .outerjoin(lineages, _is_attribute(lineages, LINEAGE))
+        .where(trials.c.study_id == study_id)
+        .order_by(trials.c.number)
+    )
+    states: dict[int, State] = {}
+    copies: dict[int, int] = {}
+    origins: dict[int, int] = {}
+    for row in storage.read(query):
+        state = State(row.state)
+        if state == State.FAIL and row.outcome and json.loads(row.outcome).startswith(HANDED_BACK):
+            state = State.IN_HAND
+        states[row.number] = state
+        if row.lineage:
+            origins[row.number] = json.loads(row.lineage)[-1]
+            copies.setdefault(origins[row.number], row.number)
+    states |= {number: State.FAIL for number in copies if states[number] == State.IN_HAND}
+    return Ledger(states=states, copies=copies, origins=origins)
 
 
 def read_states(storage: Storage, study_id: int) -> dict[int, State]:
-    """The state of every trial of a study, by number; one query."""
-    state = cast(trials.c.state, String)
-    query = select(trials.c.number, state).where(trials.c.study_id == study_id)
-    with storage.engine.connect() as connection:
-        return {number: State(name) for number, name in connection.execute(query)}
+    """The state of every trial of a study, by number."""
+    return read_ledger(storage, study_id).states
 
 
-def tally(states: Iterable[State]) -> Tally:
-    """Count states."""
-    each = list(states)
-    return Tally(
-        complete=each.count(State.COMPLETE),
-        pruned=each.count(State.PRUNED),
-        running=each.count(State.RUNNING),
-        waiting=each.count(State.WAITING),
-        failed=each.count(State.FAIL),
-    )
-
-
-def may_train(states: dict[int, State], number: int, n_trials: int) -> bool:
-    """Whether a trial lies within the budget, judged by states read after it was created."""
-    before = sum(1 for other, state in states.items() if other < number and state in COUNTING)
-    return before < n_trials
+def _is_attribute(attributes: Any, key: str) -> ColumnElement[bool]:
+    return and_(attributes.c.trial_id == trials.c.trial_id, attributes.c.key == key)

@@ -1,10 +1,8 @@
 """What a worker does, told step by step: to a display in the same process, or as JSON lines."""
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
-
-from kidneyseg.errors import KidneysegError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,28 +41,30 @@ class TrialFinished:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TakenOver:
+    """A trial has the hyper-parameters of an earlier one, and takes its result over."""
+
+    trial: int
+    source: int  # whose result it is
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
     """Nothing to train: others work on the last trials of the budget."""
 
     running: int
 
 
-Event = TrialStarted | EpochFinished | TrialFinished | Waiting
-_KINDS: dict[str, type[Event]] = {
-    kind.__name__: kind for kind in (TrialStarted, EpochFinished, TrialFinished, Waiting)
-}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """Somebody stopped the study: no new trial begins."""
+
+    reason: str
+
+
+Event = TrialStarted | EpochFinished | TakenOver | TrialFinished | Waiting | Stopped
 
 
 def to_json(event: Event) -> str:
     """One line of JSON."""
     return json.dumps({"event": type(event).__name__, **asdict(event)})
-
-
-def from_json(line: str) -> Event:
-    """Read what `to_json` wrote. Raises KidneysegError for anything else."""
-    try:
-        values = json.loads(line)
-        kind = _KINDS[values.pop("event")]
-        return kind(**{field.name: values[field.name] for field in fields(kind)})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise KidneysegError(f"a worker wrote {line[:80]!r}; expected an event") from error

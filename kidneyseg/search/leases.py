@@ -1,4 +1,4 @@
-"""Who trains a running trial, whether they still do, and giving a trial back.
+"""Who trains a running trial, and whether they still do.
 
 A worker's counter in the database goes up while it lives. Whoever watches takes a worker for dead
 when it saw the counter unchanged for the grace period on its own clock, every look successful; or
@@ -7,97 +7,55 @@ at once, when the worker ran on the same machine and its process is gone.
 
 import threading
 import time
-import uuid
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-import psutil
-from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import delete, insert, select, update
+from optuna.exceptions import StorageInternalError
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from kidneyseg.provenance import host_name
-from kidneyseg.search.lineage import LINEAGE, lineage
-from kidneyseg.search.samplers import FIXED, start_point
-from kidneyseg.search.storage import Storage
+from kidneyseg.search.budget import STATE, State, read_ledger
+from kidneyseg.search.hand_back import put_in_line, reap_trial
+from kidneyseg.search.identity import WorkerIdentity
+from kidneyseg.search.orders import read_order
 from kidneyseg.search.studies import Study
-from kidneyseg.search.tables import leases
+from kidneyseg.search.tables import leases, trials, workers
 
 BEAT_SECONDS = 15.0
 GRACE_SECONDS = 120.0
-MAX_ATTEMPTS = 3  # of a trial whose worker died; a hand-back does not count
-
-OUTCOME = "outcome"  # trial attribute: why a trial failed, for people
-ATTEMPT = "attempt"  # trial attribute: how often workers died on these hyper-parameters, plus 1
-HANDED_BACK = "handed back: another trial takes its hyper-parameters"
-SURPLUS = "surplus: the budget was reached before it began"
+COPY_SECONDS = 10.0  # that a trial may be handed back and not in line again
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerIdentity:
-    """A worker process, told apart from every other on any machine and in any container."""
+class Heart:
+    """The sign of life of one worker: renewed from a thread while the block lasts.
 
-    host: str
-    machine: str  # boot and process namespace: where a process number means something
-    pid: int
-    started: float  # when the process started: ticks since boot, where the system tells them
+    The same thread looks after the study: it hands back the trials of workers that are dead, and
+    hears whether running trials shall stop.
+    """
 
-    def __str__(self) -> str:
-        return f"{self.host} {self.machine} {self.pid} {self.started:.2f}"
-
-    @classmethod
-    def parse(cls, text: str) -> "WorkerIdentity | None":
-        """Read what `str` wrote; None for anything else."""
-        try:
-            host, machine, pid, started = text.split(" ")
-            return cls(host=host, machine=machine, pid=int(pid), started=float(started))
-        except ValueError:
-            return None
-
-    @classmethod
-    def mine(cls) -> "WorkerIdentity":
-        """Identify the process that asks."""
-        process = psutil.Process()
-        return cls(
-            host=host_name(),
-            machine=machine_identity(),
-            pid=process.pid,
-            started=_started(process),
-        )
-
-    def is_gone(self) -> bool:
-        """Whether the process ran here and runs no more. False where that cannot be known."""
-        if self.machine != machine_identity() or self.host != host_name():
-            return False
-        try:
-            process = psutil.Process(self.pid)
-            alive = process.status() != psutil.STATUS_ZOMBIE
-            return not alive or _started(process) != self.started
-        except psutil.NoSuchProcess:
-            return True
-        except psutil.AccessDenied:
-            return False
-
-
-class Lease:
-    """The hold of this worker on one trial, renewed from a thread while the block lasts."""
-
-    def __init__(self, storage: Storage, trial_id: int) -> None:
-        self._storage = storage
-        self._trial_id = trial_id
+    def __init__(self, study: Study, device: str, place: int = 0) -> None:
+        self._study = study
+        self._device = device
+        self._worker = str(WorkerIdentity.mine(place))
+        self._trial_id: int | None = None
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+        self._stop_now = threading.Event()
+        self._watcher = Watcher(study)
+        self._thread = threading.Thread(target=self._beat, name="heart", daemon=True)
+
+    @property
+    def shall_stop_now(self) -> bool:
+        """Whether somebody asked for running trials to be handed back."""
+        return self._stop_now.is_set()
 
     def __enter__(self) -> Self:
-        row = insert(leases).values(
-            trial_id=self._trial_id, worker=str(WorkerIdentity.mine()), beat=0
+        row = {"study_id": self._study.id, "worker": self._worker, "device": self._device}
+        self._study.storage.change(
+            delete(workers).where(*self._mine()),
+            insert(workers).values(since=func.now(), seen=func.now(), **row),
         )
-        with self._storage.engine.begin() as connection:
-            connection.execute(delete(leases).where(leases.c.trial_id == self._trial_id))
-            connection.execute(row)
         self._thread.start()
         return self
 
@@ -109,17 +67,45 @@ class Lease:
     ) -> None:
         self._stop.set()
         self._thread.join()
+        try:
+            with self._study.storage.engine.begin() as connection:
+                connection.execute(delete(workers).where(*self._mine()))
+        except SQLAlchemyError:
+            return  # it counts as gone soon
 
-    def _renew(self) -> None:
-        beat = (
-            update(leases).where(leases.c.trial_id == self._trial_id).values(beat=leases.c.beat + 1)
-        )
+    @contextmanager
+    def lease(self, trial_id: int) -> Iterator[None]:
+        """Hold a trial while the block lasts."""
+        row = insert(leases).values(trial_id=trial_id, worker=self._worker, beat=0)
+        self._study.storage.change(delete(leases).where(leases.c.trial_id == trial_id), row)
+        self._trial_id = trial_id
+        try:
+            yield
+        finally:
+            self._trial_id = None
+
+    def reap(self) -> list[int]:
+        """Hand back the trials of dead workers now; return their numbers."""
+        return self._watcher.reap()
+
+    def _mine(self) -> tuple[Any, Any]:
+        return workers.c.study_id == self._study.id, workers.c.worker == self._worker
+
+    def _beat(self) -> None:
         while not self._stop.wait(BEAT_SECONDS):
             try:
-                with self._storage.engine.begin() as connection:
-                    connection.execute(beat)
-            except SQLAlchemyError:
+                self._renew()
+                if read_order(self._study.storage, self._study.id).stop_now:
+                    self._stop_now.set()
+                self._watcher.reap()
+            except (SQLAlchemyError, StorageInternalError):
                 continue  # the next beat may pass; watchers wait for the grace period
+
+    def _renew(self) -> None:
+        beat = update(leases).where(leases.c.trial_id == self._trial_id)
+        with self._study.storage.engine.begin() as connection:
+            connection.execute(update(workers).where(*self._mine()).values(seen=func.now()))
+            connection.execute(beat.values(beat=leases.c.beat + 1))
 
 
 class Watcher:
@@ -129,85 +115,43 @@ class Watcher:
         self._study = study
         self._grace_seconds = grace_seconds
         self._seen: dict[int, tuple[int | None, float]] = {}  # trial id: beat, since when
+        self._in_hand: dict[int, float] = {}  # number of a trial without a copy: since when
+        self._looking = threading.Lock()
 
     def reap(self) -> list[int]:
         """Hand back the trials of dead workers; return their numbers."""
-        states = (TrialState.RUNNING,)
-        running = self._study.optuna.get_trials(deepcopy=False, states=states)
-        rows = self._read_leases([trial._trial_id for trial in running])
-        dead = [trial for trial in running if self._is_dead(trial, rows.get(trial._trial_id))]
-        self._seen = {t._trial_id: self._seen[t._trial_id] for t in running}
-        return [trial.number for trial in dead if reap_trial(self._study, trial)]
+        with self._looking:
+            self._mend_hand_backs()
+            running = self._running()
+            dead = [row for row in running if self._is_dead(row.trial_id, row.worker, row.beat)]
+            self._seen = {row.trial_id: self._seen[row.trial_id] for row in running}
+            return [row.number for row in dead if reap_trial(self._study, row.trial_id)]
 
-    def _read_leases(self, trial_ids: list[int]) -> dict[int, tuple[str, int]]:
-        query = select(leases).where(leases.c.trial_id.in_(trial_ids))
-        with self._study.storage.engine.connect() as connection:
-            return {row.trial_id: (row.worker, row.beat) for row in connection.execute(query)}
-
-    def _is_dead(self, trial: FrozenTrial, lease: tuple[str, int] | None) -> bool:
-        worker, beat = lease if lease is not None else ("", None)
+    def _mend_hand_backs(self) -> None:
+        """Put copies in line that are missing for longer than their making takes."""
         now = time.monotonic()
-        last_beat, since = self._seen.get(trial._trial_id, (None, now))
-        if trial._trial_id not in self._seen or beat != last_beat:
+        missing = read_ledger(self._study.storage, self._study.id).in_hand
+        self._in_hand = {number: self._in_hand.get(number, now) for number in missing}
+        for number, since in self._in_hand.items():
+            if now - since > COPY_SECONDS:
+                put_in_line(self._study, number)
+
+    def _running(self) -> list[Any]:
+        query = (
+            select(trials.c.trial_id, trials.c.number, leases.c.worker, leases.c.beat)
+            .outerjoin(leases, trials.c.trial_id == leases.c.trial_id)
+            .where(trials.c.study_id == self._study.id, STATE == State.RUNNING)
+        )
+        with self._study.storage.engine.connect() as connection:
+            return list(connection.execute(query))
+
+    def _is_dead(self, trial_id: int, worker: str | None, beat: int | None) -> bool:
+        now = time.monotonic()
+        last_beat, since = self._seen.get(trial_id, (None, now))
+        if trial_id not in self._seen or beat != last_beat:
             since = now
-        self._seen[trial._trial_id] = (beat, since)
-        identity = WorkerIdentity.parse(worker)
+        self._seen[trial_id] = (beat, since)
+        identity = WorkerIdentity.parse(worker or "")
         if identity is not None and identity.is_gone():
             return True
         return now - since > self._grace_seconds
-
-
-def hand_back(study: Study, trial: FrozenTrial) -> bool:
-    """End a running trial and put its hyper-parameters first in line, at the same attempt."""
-    return _end_and_requeue(study, trial, HANDED_BACK, trial.user_attrs.get(ATTEMPT, 1))
-
-
-def reap_trial(study: Study, trial: FrozenTrial) -> bool:
-    """End a dead worker's trial; its hyper-parameters are tried again, at most three times in all.
-
-    False when another worker did it first.
-    """
-    attempt = trial.user_attrs.get(ATTEMPT, 1)
-    if attempt >= MAX_ATTEMPTS:
-        return end_trial(study, trial, f"failed: its worker died, {attempt} times")
-    return _end_and_requeue(study, trial, "handed back: its worker died", attempt + 1)
-
-
-def end_trial(study: Study, trial: FrozenTrial, outcome: str) -> bool:
-    """End a trial as failed, with the reason for people. False when it is finished already."""
-    storage = study.storage.optuna
-    try:
-        storage.set_trial_user_attr(trial._trial_id, OUTCOME, outcome)
-        storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-    except UpdateFinishedTrialError:
-        return False
-    return True
-
-
-def _started(process: psutil.Process) -> float:
-    """When a process started, by a clock that nobody sets."""
-    try:
-        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-        return float(fields[19])
-    except OSError:
-        return round(process.create_time())
-
-
-def machine_identity() -> str:
-    """Names the boot and the process namespace of this machine, where the system tells them."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}:{Path('/proc/self/ns/pid').stat().st_ino}"
-    except OSError:
-        return f"{uuid.getnode():x}:{psutil.boot_time():.0f}"
-
-
-def _end_and_requeue(study: Study, trial: FrozenTrial, outcome: str, attempt: int) -> bool:
-    if not end_trial(study, trial, outcome):
-        return False
-    point = start_point(study.definition, study.optuna, trial)
-    params = {**point, **trial.system_attrs.get(FIXED, {}), **trial.params}
-    if params:
-        kept = {ATTEMPT: attempt, LINEAGE: [*lineage(trial), trial.number]}
-        study.optuna.enqueue_trial(params, user_attrs=kept)
-    return True

@@ -1,26 +1,28 @@
-"""One trial: draw hyper-parameters, train, report every epoch, be pruned or run to the end."""
+"""One trial: draw, train in a process of its own, report every epoch, be pruned or run out."""
 
 import shutil
-from collections.abc import Generator
-from contextlib import closing
-from dataclasses import dataclass
+import threading
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
 
 import optuna
-import torch
 from optuna.trial import TrialState
 
-from kidneyseg.ct.slices import SliceDataset
+from kidneyseg.ct.development import DevelopmentCases
+from kidneyseg.ct.prepared_cases import PreparedCase
+from kidneyseg.errors import KidneysegError
 from kidneyseg.hyperparameters import Hyperparameters
 from kidneyseg.model.description import load_description
-from kidneyseg.model.recording import Recording, forget, record, resume
 from kidneyseg.provenance import Provenance, code_fingerprint, host_name, library_versions
 from kidneyseg.runs import Runs
+from kidneyseg.search.epochs import copy_epochs, store_epoch
 from kidneyseg.search.events import EpochFinished, TrialStarted
 from kidneyseg.search.lineage import lineage
 from kidneyseg.search.studies import Study
-from kidneyseg.training.results import EpochResult
-from kidneyseg.training.setup import TrainingSetup
-from kidneyseg.training.trainer import Training
+from kidneyseg.search.training_process import training_process
+from kidneyseg.search.trial_order import CaseFolder, EpochReport, Failed, Resumed, TrialOrder
+
+TrialEvents = Generator[TrialStarted | EpochFinished | None, None, None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,80 +31,67 @@ class Workplace:
 
     study: Study
     runs: Runs
-    training: SliceDataset
-    validation: SliceDataset
-    device: torch.device
+    cases: DevelopmentCases
+    device: str
+    threads: int  # of the processor
+    place: int = 0  # of several workers in one process
     pictures: bool = True  # of slices, in TensorBoard
+    stopping: threading.Event = field(default_factory=threading.Event)  # asks to hand back
 
 
-def run_trial(
-    workplace: Workplace, trial: optuna.Trial
-) -> Generator[TrialStarted | EpochFinished, None, None]:
-    """Run one trial to its end and tell the database; yield what happens.
+class TrialFailedError(KidneysegError):
+    """The training of a trial ended with an error."""
+
+    def __init__(self, reason: str, traceback: str) -> None:
+        super().__init__(reason)
+        self.traceback = traceback
+
+
+def run_trial(workplace: Workplace, trial: optuna.Trial) -> TrialEvents:
+    """Run one trial to its end and tell the database; yield what happens, and None now and then.
 
     The trial's value is the validation Dice of its best epoch, whose model is kept. One that was
     handed back or whose worker died goes on after the last epoch that its checkpoints hold.
+    Raises TrialFailedError with the training's own words, and what `TrainingProcess` raises.
     """
     study = workplace.study
-    definition = study.definition
-    hyperparameters = definition.space.draw(trial, definition.fixed)
-    setup = _setup(study, hyperparameters)
-    provenance = _provenance(workplace, trial.number)
-    trial.set_user_attr("provenance", provenance.model_dump(mode="json"))
-    training = Training(setup, workplace.training, workplace.validation, workplace.device)
-    recording = _recording(workplace, trial.number)
-    _take_over(workplace, trial)
-    for epoch, dice in enumerate(resume(training, recording), start=1):
-        trial.report(dice, epoch)
-    yield TrialStarted(
-        trial=trial.number,
-        hyperparameters=dict(trial.params),
-        finished_epochs=training.finished_epochs,
-    )
-    with closing(record(training, recording, provenance)) as epochs:
-        for result in epochs:
-            trial.report(result.validation_dice, result.epoch)
-            yield _epoch_finished(trial.number, setup, result)
-            if not result.is_last and trial.should_prune():
-                _tell(study, trial, TrialState.PRUNED, recording)
-                return
-    _tell(study, trial, TrialState.COMPLETE, recording)
+    hyperparameters = study.definition.space.draw(trial, study.definition.fixed)
+    order = _order(workplace, trial.number, hyperparameters)
+    trial.set_user_attr("provenance", order.provenance.model_dump(mode="json"))
+    _take_over_files(workplace, trial)
+    state = TrialState.COMPLETE
+    with training_process(order, study.definition.limits) as process:
+        for message in process.messages():
+            match message:
+                case None:
+                    yield None
+                case Resumed(history=history):
+                    _replay(study, trial, history)
+                    yield TrialStarted(
+                        trial=trial.number,
+                        hyperparameters=dict(trial.params),
+                        finished_epochs=len(history),
+                    )
+                case EpochReport():
+                    _report(study, trial, message)
+                    yield _epoch_finished(trial.number, order, message)
+                    if message.is_last:
+                        process.finish()
+                    elif trial.should_prune():
+                        state = TrialState.PRUNED
+                        process.finish()
+                    else:
+                        process.go_on()
+                case Failed():
+                    raise TrialFailedError(message.reason, message.traceback)
+    _tell(workplace, trial, state)
 
 
-def _take_over(workplace: Workplace, trial: optuna.Trial) -> None:
-    """Copy the files of whichever trial had these hyper-parameters before and got somewhere."""
-    runs, study = workplace.runs, workplace.study.name
-    for number in reversed(lineage(trial)):
-        if runs.checkpoints(study, number).is_dir():
-            shutil.copytree(runs.trial(study, number), runs.trial(study, trial.number))
-            shutil.rmtree(runs.trial(study, number), ignore_errors=True)
-            return
-
-
-def _tell(study: Study, trial: optuna.Trial, state: TrialState, recording: Recording) -> None:
-    """End the trial. A pruned one's value in the database is its last report: Optuna's rule."""
-    best = load_description(recording.model).validation
-    trial.set_user_attr("best epoch", best.epoch)
-    trial.set_user_attr("best validation Dice", best.dice)
-    trial.set_user_attr("validation Dice of each case", best.dice_of_case)
-    trial.set_user_attr("slices at a time", best.small_batch_size)
-    study.optuna.tell(trial, best.dice if state == TrialState.COMPLETE else None, state)
-    forget(recording)
-
-
-def _recording(workplace: Workplace, number: int) -> Recording:
-    runs, study = workplace.runs, workplace.study.name
-    return Recording(
-        model=runs.model(study, number),
-        tensorboard=runs.tensorboard(study, number),
-        checkpoints=runs.checkpoints(study, number),
-        pictures=workplace.pictures,
-    )
-
-
-def _setup(study: Study, hyperparameters: Hyperparameters) -> TrainingSetup:
-    definition = study.definition
-    return TrainingSetup(
+def _order(workplace: Workplace, number: int, hyperparameters: Hyperparameters) -> TrialOrder:
+    definition = workplace.study.definition
+    prepared = {case.name: case for case in workplace.cases.prepare()}
+    split = workplace.cases.split
+    return TrialOrder(
         data=definition.data_settings(),
         network=definition.settings.network,
         training=definition.settings.training,
@@ -110,7 +99,58 @@ def _setup(study: Study, hyperparameters: Hyperparameters) -> TrainingSetup:
         hyperparameters=hyperparameters,
         seed=definition.seed,
         cases=definition.cases,
+        training_cases=_folders(prepared, split.training),
+        validation_cases=_folders(prepared, split.validation),
+        provenance=_provenance(workplace, number),
+        folder=workplace.runs.trial(workplace.study.name, number).absolute(),
+        pictures=workplace.pictures,
+        device=workplace.device,
+        threads=workplace.threads,
     )
+
+
+def _folders(prepared: dict[str, PreparedCase], names: Sequence[str]) -> tuple[CaseFolder, ...]:
+    return tuple(CaseFolder(name=name, folder=prepared[name].folder.absolute()) for name in names)
+
+
+def _take_over_files(workplace: Workplace, trial: optuna.Trial) -> None:
+    """Copy the files of whichever trial had these hyper-parameters before and got somewhere."""
+    runs, study = workplace.runs, workplace.study.name
+    for number in reversed(lineage(trial)):
+        if runs.checkpoints(study, number).is_dir():
+            shutil.copytree(
+                runs.trial(study, number), runs.trial(study, trial.number), dirs_exist_ok=True
+            )
+            shutil.rmtree(runs.trial(study, number), ignore_errors=True)
+            return
+
+
+def _replay(study: Study, trial: optuna.Trial, history: Sequence[float]) -> None:
+    """Bring the epochs that are finished already into the database, where they are missing."""
+    storage = study.storage
+    for epoch, dice in enumerate(history, start=1):
+        trial.report(dice, epoch)
+    for number in reversed(lineage(trial) if history else ()):
+        source = storage.optuna.get_trial_id_from_study_id_trial_number(study.id, number)
+        if copy_epochs(storage, source, trial._trial_id, len(history)):
+            return
+
+
+def _report(study: Study, trial: optuna.Trial, report: EpochReport) -> None:
+    store_epoch(study.storage, trial._trial_id, report)
+    trial.report(report.dice, report.epoch)
+
+
+def _tell(workplace: Workplace, trial: optuna.Trial, state: TrialState) -> None:
+    """End the trial. A pruned one's value in the database is its last report: Optuna's rule."""
+    study, runs = workplace.study, workplace.runs
+    best = load_description(runs.model(study.name, trial.number)).validation
+    trial.set_user_attr("best epoch", best.epoch)
+    trial.set_user_attr("best validation Dice", best.dice)
+    trial.set_user_attr("validation Dice of each case", best.dice_of_case)
+    trial.set_user_attr("slices at a time", best.small_batch_size)
+    study.optuna.tell(trial, best.dice if state == TrialState.COMPLETE else None, state)
+    shutil.rmtree(runs.checkpoints(study.name, trial.number), ignore_errors=True)
 
 
 def _provenance(workplace: Workplace, number: int) -> Provenance:
@@ -121,20 +161,20 @@ def _provenance(workplace: Workplace, number: int) -> Provenance:
         code=code_fingerprint(),
         versions=library_versions(),
         seed=definition.seed,
-        device=str(workplace.device),
+        device=workplace.device,
         host=host_name(),
         study=workplace.study.name,
         trial=number,
     )
 
 
-def _epoch_finished(number: int, setup: TrainingSetup, result: EpochResult) -> EpochFinished:
+def _epoch_finished(number: int, order: TrialOrder, report: EpochReport) -> EpochFinished:
     return EpochFinished(
         trial=number,
-        epoch=result.epoch,
-        max_epochs=setup.training.max_epochs,
-        dice=result.validation_dice,
-        best_dice=result.best_dice,
-        loss=result.validation_losses.combined,
-        seconds=result.seconds,
+        epoch=report.epoch,
+        max_epochs=order.training.max_epochs,
+        dice=report.dice,
+        best_dice=report.best_dice,
+        loss=report.validation_losses[0],
+        seconds=report.seconds,
     )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from kidneyseg.cores import count_cores
 from kidneyseg.ct.development import DevelopmentCases, find_development_cases
 from kidneyseg.errors import StudyError
 from kidneyseg.runs import Runs
@@ -20,17 +21,21 @@ class BegunStudy:
     study: Study
     cases: DevelopmentCases
 
-    def workplace(self, device: str) -> Workplace:
-        """What a worker of this machine brings to a trial. The cache must be prepared."""
-        environment = self.cases.environment
-        training, validation = self.cases.datasets(list(self.cases.prepare()))
-        found = find_device(device)
+    def workplace(self, device: str, place: int = 0, n_workers: int = 1) -> Workplace:
+        """What one of several workers of this machine brings to a trial.
+
+        The processor's cores are shared out among the workers. Raises SettingsError for a device
+        that this machine does not have.
+        """
+        environment, study = self.cases.environment, self.study
         return Workplace(
-            study=self.study,
+            # Each worker has a study of its own: its sampler knows which trial it draws for.
+            study=load_study(study.storage, study.name),
             runs=Runs(environment.common.runs),
-            training=training.resident(found),
-            validation=validation.resident(found),
-            device=found,
+            cases=self.cases,
+            device=str(find_device(device)),
+            threads=max(1, count_cores() // n_workers),
+            place=place,
             pictures=environment.common.pictures,
         )
 

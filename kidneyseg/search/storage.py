@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import RDBStorage
-from sqlalchemy import URL, Connection, Engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, Executable, Result, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from kidneyseg.errors import StorageError
-from kidneyseg.search.tables import create_tables
+from kidneyseg.search.migrating import prepare_schema
+from kidneyseg.search.patience import Patience
+from kidneyseg.search.patient_storage import PatientStorage
 
 BUSY_SECONDS = 60  # how long a process waits for another's SQLite transaction
 CONNECT_SECONDS = 10
 OPEN_ATTEMPTS = 6
+PATIENCE_SECONDS = 600.0  # that calls are repeated for, when the database goes away
 SECRET_QUERY_KEYS = ("password", "sslpassword", "passfile")
 
 
@@ -30,11 +32,12 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)  # our own displays say wha
 
 
 class Storage:
-    """An open database: Optuna's storage, and the engine for our own queries."""
+    """An open database: Optuna's storage, and our own queries. Every call outlasts an outage."""
 
-    def __init__(self, url: URL, optuna_storage: RDBStorage) -> None:
+    def __init__(self, url: URL, optuna_storage: PatientStorage) -> None:
         self.address = hide_password(url)
         self.rdb = optuna_storage
+        self.patience = optuna_storage.patience
         # Optuna wraps the storage in a cache; every study on it shares the cache.
         self.optuna = optuna.storages.get_storage(optuna_storage)
 
@@ -44,14 +47,40 @@ class Storage:
         engine: Engine = self.rdb.engine
         return engine
 
+    def read(self, query: Executable) -> Result[Any]:
+        """The rows of a query, all of them fetched."""
+
+        def call() -> Result[Any]:
+            with self.engine.connect() as connection:
+                return connection.execute(query).freeze()()
+
+        return self.patience.outlast(call)
+
+    def change(self, *statements: Executable) -> int:
+        """Make changes in one transaction; return how many rows the last one touched.
+
+        While the database is away it is repeated: a change must mean the same when made twice.
+        """
+
+        def call() -> int:
+            with self.engine.begin() as connection:
+                results = [connection.execute(statement) for statement in statements]
+            return results[-1].rowcount
+
+        return self.patience.outlast(call)
+
     @property
     def is_sqlite(self) -> bool:
         """Whether the database is a file on this machine."""
         return self.engine.dialect.name == "sqlite"
 
 
-def open_storage(address: str, *, create: bool = True) -> Storage:
+def open_storage(
+    address: str, *, create: bool = True, patience_seconds: float = PATIENCE_SECONDS
+) -> Storage:
     """Open the database, making its tables where they are missing.
+
+    Not there at the start is an error at once; away later is waited for, `patience_seconds` long.
 
     Raises StorageError for an address that cannot be used or reached; with `create` false also for
     a SQLite file that is not there.
@@ -60,11 +89,14 @@ def open_storage(address: str, *, create: bool = True) -> Storage:
     _prepare_sqlite_folder(url, create=create)
     for attempt in range(1, OPEN_ATTEMPTS + 1):
         try:
-            return Storage(url, _open(url))
+            opened = Storage(url, _open(url))
         except (SQLAlchemyError, ImportError, RuntimeError) as error:
             if attempt == OPEN_ATTEMPTS or not _made_by_another(error):
                 raise StorageError(f"{hide_password(url)}: {_reason(error, url)}") from None
             time.sleep(random.uniform(0.1, 0.5) * attempt)
+        else:
+            opened.patience.seconds = patience_seconds
+            return opened
     raise AssertionError("unreachable")
 
 
@@ -99,11 +131,12 @@ def hide_password(url: URL) -> str:
     return hidden.replace("%2A%2A%2A", "***")
 
 
-def _open(url: URL) -> RDBStorage:
-    rdb = RDBStorage(url.render_as_string(hide_password=False), _engine_arguments(url))
+def _open(url: URL) -> PatientStorage:
+    text, at_once = url.render_as_string(hide_password=False), Patience(0)
+    rdb = PatientStorage(text, _engine_arguments(url), at_once)
     if url.get_backend_name() == "sqlite":
         _make_sqlite_safe(rdb.engine)
-    create_tables(rdb.engine)
+    prepare_schema(rdb, hide_password(url))
     return rdb
 
 
@@ -127,6 +160,9 @@ def _engine_arguments(url: URL) -> dict[str, Any]:
                 "connect_timeout": CONNECT_SECONDS,
                 "options": "-c TimeZone=UTC",
                 "keepalives_idle": 30,
+                "keepalives_interval": 10,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 60_000,  # ms until a server that answers nothing counts as away
             },
         }
     return {"pool_pre_ping": True}

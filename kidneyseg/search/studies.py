@@ -1,5 +1,6 @@
 """Studies in the database: created or gone on with, with their definition and their budget."""
 
+import time
 import warnings
 from dataclasses import dataclass
 
@@ -10,12 +11,14 @@ from pydantic import ValidationError
 from kidneyseg.errors import StudyError
 from kidneyseg.runs import check_study_name
 from kidneyseg.search.definition import StudyDefinition, check_same
+from kidneyseg.search.orders import ask_for, claim, read_order
 from kidneyseg.search.pruners import build_pruner
 from kidneyseg.search.samplers import StudySampler
 from kidneyseg.search.storage import Storage
 
 DEFINITION = "definition"  # study attribute: the definition as JSON
-BUDGET = "n_trials"  # study attribute: finished trials asked for
+BUDGET = "n_trials"  # study attribute of the first release: finished trials asked for
+DEFINING_SECONDS = 10.0  # between creating a study and writing its definition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +38,11 @@ class Study:
     @property
     def n_trials(self) -> int:
         """The finished trials asked for so far, by whoever asked for most."""
-        return int(self.optuna.user_attrs.get(BUDGET, 0))
+        return read_order(self.storage, self.id).n_trials
 
-    def raise_budget(self, n_trials: int) -> None:
-        """Ask for at least so many finished trials."""
-        if n_trials > self.n_trials:
-            self.optuna.set_user_attr(BUDGET, n_trials)
+    def ask_for(self, n_trials: int) -> None:
+        """Ask for at least so many finished trials; a study that was stopped goes on."""
+        ask_for(self.storage, self.id, n_trials)
 
 
 def open_study(storage: Storage, name: str, definition: StudyDefinition) -> Study:
@@ -53,16 +55,16 @@ def open_study(storage: Storage, name: str, definition: StudyDefinition) -> Stud
         created = optuna.create_study(storage=storage.optuna, study_name=name, direction="maximize")
         with warnings.catch_warnings(category=ExperimentalWarning, action="ignore"):
             created.set_metric_names(["validation Dice"])
-        created.set_user_attr(DEFINITION, definition.model_dump_json())
     except DuplicatedStudyError:
-        pass
-    study = load_study(storage, name, empty=definition)
+        created = optuna.load_study(storage=storage.optuna, study_name=name)
+    _define(storage, created, definition)
+    study = load_study(storage, name)
     check_same(name, study.definition, definition)
     return study
 
 
-def load_study(storage: Storage, name: str, empty: StudyDefinition | None = None) -> Study:
-    """Load a study. One without a definition and trials takes `empty`, where given.
+def load_study(storage: Storage, name: str) -> Study:
+    """Load a study.
 
     Raises StudyError when there is none of that name, or it was not begun by this program.
     """
@@ -73,13 +75,8 @@ def load_study(storage: Storage, name: str, empty: StudyDefinition | None = None
         raise StudyError(
             f"study {name!r}: not in {storage.address}; the studies there: {known}"
         ) from None
-    recorded = loaded.user_attrs.get(DEFINITION)
-    if recorded is None and empty is not None and not loaded.trials:
-        # Whoever created it was stopped before writing the definition.
-        recorded = empty.model_dump_json()
-        loaded.set_user_attr(DEFINITION, recorded)
     try:
-        definition = StudyDefinition.model_validate_json(recorded or "")
+        definition = StudyDefinition.model_validate_json(loaded.user_attrs.get(DEFINITION, ""))
     except ValidationError:
         raise StudyError(
             f"study {name!r} in {storage.address} was not begun by this version of kidneyseg; "
@@ -88,6 +85,22 @@ def load_study(storage: Storage, name: str, empty: StudyDefinition | None = None
     loaded.sampler = StudySampler(definition)
     loaded.pruner = build_pruner(definition.pruner)
     return Study(name=name, storage=storage, definition=definition, optuna=loaded)
+
+
+def _define(storage: Storage, created: optuna.Study, definition: StudyDefinition) -> None:
+    """Write the definition of a study that has none; of several at the same instant one does.
+
+    The others wait for it, and where it was stopped before it could, one of them writes its own.
+    """
+    deadline = time.monotonic() + DEFINING_SECONDS
+    first = claim(storage, created._study_id)
+    while DEFINITION not in created.user_attrs:
+        if first or time.monotonic() > deadline:
+            if created.get_trials(deepcopy=False):
+                return  # not ours: load_study says so
+            created.set_user_attr(DEFINITION, definition.model_dump_json())
+        else:
+            time.sleep(0.05)
 
 
 def study_names(storage: Storage) -> list[str]:

@@ -1,144 +1,201 @@
 """A worker: takes trials of a study, one after another, until the budget is reached."""
 
 import random
-import signal
-import time
-import traceback
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
+from dataclasses import dataclass
 
 import optuna
-from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
-from sqlalchemy.exc import DBAPIError
+from optuna.exceptions import UpdateFinishedTrialError
 
-from kidneyseg.errors import KidneysegError, StorageLostError
-from kidneyseg.search.budget import State, may_train, read_states, tally
-from kidneyseg.search.events import EpochFinished, Event, TrialFinished, Waiting
-from kidneyseg.search.leases import SURPLUS, Lease, Watcher, end_trial, hand_back
-from kidneyseg.search.objective import Workplace, run_trial
+from kidneyseg.errors import KidneysegError, StorageLostError, one_line
+from kidneyseg.search.budget import SURPLUS, Ledger, read_ledger
+from kidneyseg.search.events import EpochFinished, Event, Stopped, TakenOver, TrialFinished, Waiting
+from kidneyseg.search.failures import stop_where_all_fail
+from kidneyseg.search.hand_back import end_trial, hand_back, reap_trial
+from kidneyseg.search.leases import Heart
+from kidneyseg.search.objective import TrialFailedError, Workplace, run_trial
+from kidneyseg.search.orders import read_order
+from kidneyseg.search.patience import DATABASE_ERRORS, is_outage
+from kidneyseg.search.twins import find_twin, take_over
 from kidneyseg.search.studies import Study
+from kidneyseg.search.training_process import TrialProcessDiedError
 
 MAX_FAILURES = 3  # trials of this worker that fail in a row before it stops
-DATABASE_ERRORS = (DBAPIError, StorageInternalError)
+MAX_REDRAWS = 3  # other points drawn, where one is trained already, before the worker waits for it
 POLL_SECONDS = 1.0  # between two looks while others work on the last trials
+CROWD = 8  # running trials beyond which a worker waits a little before it asks for its first
+
+
+class StopRequested(Exception):  # noqa: N818 - nothing is wrong
+    """Somebody asked this worker, or the study, to stop."""
 
 
 def work(workplace: Workplace, n_trials: int | None = None) -> Generator[Event, None, None]:
     """Work on a study until it holds `n_trials` finished trials; yield what happens.
 
     Without a number it is the study's own budget, looked up before every trial: it may be raised.
-    Interrupted (Ctrl-C, SIGTERM, or the generator closed), it hands the running trial back.
-    Raises KidneysegError after several failures in a row, StorageLostError without a database.
+    Asked to stop (`workplace.stopping`, `kidneyseg-search stop --now`, or the generator closed), it
+    hands the running trial back. While the database is away, it waits.
+    Raises KidneysegError after several failures in a row, StorageLostError where the database
+    stays away.
     """
     try:
-        yield from _work(workplace, n_trials)
+        with Heart(workplace.study, workplace.device, workplace.place) as heart:
+            yield from _Worker(workplace, heart, n_trials).work()
     except DATABASE_ERRORS as error:
-        reason = _first_line(error.__cause__ or error)
+        if not is_outage(error):
+            raise
+        words = str(error.__cause__ or error).strip().splitlines()
         raise StorageLostError(
-            f"{workplace.study.storage.address}: lost in the middle of the work ({reason}); the "
-            "same command goes on when it is back"
+            f"{workplace.study.storage.address}: lost in the middle of the work "
+            f"({words[0] if words else type(error).__name__}); the same command goes on when it "
+            "is back"
         ) from error
 
 
-def _work(workplace: Workplace, asked_for: int | None) -> Iterator[Event]:
-    study = workplace.study
-    watcher = Watcher(study)
-    failures = 0
-    waited = False
-    while True:
-        watcher.reap()
-        n_trials = study.n_trials if asked_for is None else asked_for
-        counts = tally(read_states(study.storage, study.id).values())
-        if counts.finished >= n_trials:
-            return
-        if counts.waiting == 0 and counts.counting >= n_trials:
-            if not waited:
-                yield Waiting(running=counts.running)
-            waited = True
-            time.sleep(POLL_SECONDS * random.uniform(0.5, 1.5))
-            continue
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    """One worker on one study."""
+
+    workplace: Workplace
+    heart: Heart
+    asked_for: int | None
+
+    def work(self) -> Iterator[Event]:
+        study = self.workplace.study
+        failures = redraws = 0
         waited = False
-        for event in _next_trial(workplace, n_trials):
-            yield event
-            if isinstance(event, TrialFinished):
-                failures = failures + 1 if event.state == State.FAIL else 0
-        if failures >= MAX_FAILURES:
-            raise KidneysegError(
-                f"study {study.name!r}: {failures} trials in a row failed, the last one: "
-                f"{event.reason if isinstance(event, TrialFinished) else 'unknown'}"
-            )
-
-
-def _next_trial(workplace: Workplace, n_trials: int) -> Iterator[Event]:
-    """Take one trial and run it; nothing where it turns out to be beyond the budget."""
-    study = workplace.study
-    trial = study.optuna.ask()
-    if not may_train(read_states(study.storage, study.id), trial.number, n_trials):
-        end_trial(study, _frozen(study, trial), SURPLUS)
-        return
-    with Lease(study.storage, trial._trial_id):
-        yield from _run_guarded(workplace, trial, n_trials)
-
-
-def _run_guarded(workplace: Workplace, trial: optuna.Trial, n_trials: int) -> Iterator[Event]:
-    """Run a trial; whatever ends it, the database knows how it ended."""
-    study = workplace.study
-    reason, n_epochs, best = "", 0, None
-    try:
-        with closing(run_trial(workplace, trial)) as events:
-            for event in events:
-                if isinstance(event, EpochFinished):
-                    n_epochs, best = event.epoch, event.best_dice
+        self._spread()
+        while not self._shall_stop():
+            self.heart.reap()
+            order = read_order(study.storage, study.id)
+            if order.stop is not None:
+                yield Stopped(reason=order.stop)
+                return
+            n_trials = order.n_trials if self.asked_for is None else self.asked_for
+            counts = read_ledger(study.storage, study.id).tally()
+            if counts.finished >= n_trials:
+                return
+            if counts.waiting == 0 and counts.counting >= n_trials:
+                if not waited:
+                    yield Waiting(running=counts.running)
+                waited = True
+                self.workplace.stopping.wait(POLL_SECONDS * random.uniform(0.5, 1.5))
+                continue
+            waited = False
+            ended: TrialFinished | None = None
+            for event in self._next_trial(n_trials, may_redraw=redraws < MAX_REDRAWS):
                 yield event
-    except UpdateFinishedTrialError:
-        reason = "taken over by another worker while this one stood still"
-    except DATABASE_ERRORS:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever a trial dies of, the search goes on
-        reason = _describe(error)
+                ended = event if isinstance(event, TrialFinished) else None
+            redraws = redraws + 1 if ended is None else 0
+            failures = failures + 1 if ended is not None and ended.state == "FAIL" else 0
+            if ended is not None and failures:
+                stop_where_all_fail(study, ended.reason)
+            if failures >= MAX_FAILURES:
+                raise KidneysegError(
+                    f"study {study.name!r}: {failures} trials in a row failed, the last one: "
+                    f"{ended.reason if ended else 'unknown'}"
+                )
+
+    def _shall_stop(self) -> bool:
+        return self.workplace.stopping.is_set() or self.heart.shall_stop_now
+
+    def _spread(self) -> None:
+        """Where many begin at once, not all ask for their first trial in the same second."""
+        study = self.workplace.study
+        running = read_ledger(study.storage, study.id).tally().running
+        if running > CROWD:
+            self.workplace.stopping.wait(random.uniform(0, min(10.0, running / 20)))
+
+    def _next_trial(self, n_trials: int, *, may_redraw: bool) -> Iterator[Event]:
+        """Take one trial and run it; nothing where it turns out to be beyond the budget."""
+        study = self.workplace.study
+        trial = study.optuna.ask()
+        trial_id = trial._trial_id
+        with self.heart.lease(trial_id):
+            if not read_ledger(study.storage, study.id).may_train(trial.number, n_trials):
+                end_trial(study, trial_id, SURPLUS)
+                return
+            yield from self._guarded(trial, n_trials, may_redraw=may_redraw)
+
+    def _guarded(self, trial: optuna.Trial, n_trials: int, *, may_redraw: bool) -> Iterator[Event]:
+        """Run a trial; whatever ends it, the database knows how it ended."""
+        study, trial_id = self.workplace.study, trial._trial_id
+        reason, last = "", None
+        try:
+            with closing(self._run(trial, may_redraw=may_redraw)) as events:
+                for event in events:
+                    if isinstance(event, EpochFinished):
+                        last = event
+                    yield event
+        except UpdateFinishedTrialError:
+            reason = "taken over by another worker while this one stood still"
+        except _Redrawn as twin:
+            end_trial(study, trial_id, f"surplus: the same as trial {twin}, which is running")
+            return
+        except DATABASE_ERRORS:
+            raise
+        except StopRequested:
+            hand_back(study, trial_id)
+            return
+        except Exception as error:  # noqa: BLE001 - whatever a trial dies of, the search goes on
+            reason = one_line(error)
+            _end_failed(study, trial, error)
+        except BaseException:
+            # Ctrl-C in this thread, or the generator was closed.
+            hand_back(study, trial_id)
+            raise
+        yield _finished(read_ledger(study.storage, study.id), trial.number, last, reason, n_trials)
+
+    def _run(self, trial: optuna.Trial, *, may_redraw: bool) -> Generator[Event, None, None]:
+        """Run a trial, or take over the result of one with the same hyper-parameters."""
+        study = self.workplace.study
+        study.definition.space.draw(trial, study.definition.fixed)
+        while (twin := find_twin(study, trial)) is not None:
+            if twin.is_finished:
+                source = take_over(study, trial, twin.trial)
+                yield TakenOver(trial=trial.number, source=source)
+                return
+            if may_redraw:
+                raise _Redrawn(twin.trial.number)
+            self._pause()  # until the other one is finished
+        with closing(run_trial(self.workplace, trial)) as events:
+            for event in events:
+                if self._shall_stop():
+                    raise StopRequested
+                if event is not None:
+                    yield event
+
+    def _pause(self) -> None:
+        if self.workplace.stopping.wait(POLL_SECONDS) or self.heart.shall_stop_now:
+            raise StopRequested
+
+
+def _end_failed(study: Study, trial: optuna.Trial, error: Exception) -> None:
+    """A training that went wrong has failed; one whose process died may be tried again."""
+    if isinstance(error, TrialProcessDiedError):
+        reap_trial(study, trial._trial_id, one_line(error))
+        return
+    if isinstance(error, TrialFailedError):
         with suppress(UpdateFinishedTrialError):  # taken over meanwhile
-            trial.set_user_attr("traceback", _traceback(error))
-        end_trial(study, _frozen(study, trial), f"failed: {reason}")
-    except BaseException:
-        # Ctrl-C, SIGTERM, or the generator was closed.
-        with _undisturbed():
-            hand_back(study, _frozen(study, trial))
-        raise
-    states = read_states(study.storage, study.id)
-    yield TrialFinished(
-        trial=trial.number,
-        state=states[trial.number],
-        dice=best,
-        epochs=n_epochs,
+            trial.set_user_attr("traceback", error.traceback)
+    end_trial(study, trial._trial_id, f"failed: {one_line(error)}")
+
+
+class _Redrawn(Exception):  # noqa: N818 - nothing is wrong
+    """The hyper-parameters are trained already, in the trial of this number."""
+
+
+def _finished(
+    ledger: Ledger, number: int, last: EpochFinished | None, reason: str, n_trials: int
+) -> TrialFinished:
+    return TrialFinished(
+        trial=number,
+        state=ledger.states[number].value,
+        dice=None if last is None else last.best_dice,
+        epochs=0 if last is None else last.epoch,
         reason=reason,
-        finished=tally(states.values()).finished,
+        finished=ledger.tally().finished,
         n_trials=n_trials,
     )
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """A second Ctrl-C or SIGTERM waits until the block is over."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _frozen(study: Study, trial: optuna.Trial) -> optuna.trial.FrozenTrial:
-    return study.storage.optuna.get_trial(trial._trial_id)
-
-
-def _describe(error: Exception) -> str:
-    first = _first_line(error)
-    return first if isinstance(error, KidneysegError) else f"{type(error).__name__}: {first}"
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else "no message"
-
-
-def _traceback(error: Exception) -> str:
-    return "".join(traceback.format_exception(error))[-2000:]

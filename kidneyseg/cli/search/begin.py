@@ -1,11 +1,14 @@
 """What `run`, `submit` and `worker` do alike: begin a study, prepare its data, show it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
 import typer
 
 from kidneyseg.cli.options import Choices, storage_address
+from kidneyseg.errors import CorrectableError, KidneysegError
 from kidneyseg.runs import check_study_name
 
 if TYPE_CHECKING:
@@ -36,7 +39,7 @@ def begin(
     if (name or plan.name) not in study_names(opened):
         prepare(find_development_cases(environment))  # data that fail leave no study behind
     begun = begin_study(opened, name or plan.name, plan, environment)
-    begun.study.raise_budget(n_trials)
+    begun.study.ask_for(n_trials)
     prepare(begun.cases)
     return begun
 
@@ -69,3 +72,40 @@ def summarize(begun: "BegunStudy", say: Callable[[str], object]) -> None:
 
     study = begun.study
     say(status_text(read_status(study.storage, study.name)))
+
+
+def work_here(begun: "BegunStudy", devices: Sequence[str], n_trials: int | None) -> None:
+    """Work on a study with a worker on every device given, and show it."""
+    from kidneyseg.search.events import Stopped
+    from kidneyseg.search.workers import work_together
+
+    display = build_display(begun, begun.study.n_trials if n_trials is None else n_trials)
+    workplaces = [
+        begun.workplace(device, place, len(devices)) for place, device in enumerate(devices)
+    ]
+    stopped = None
+    with display.live(), closing(work_together(workplaces, n_trials)) as told:
+        for each in told:
+            display.show(each.event)
+            if isinstance(each.event, Stopped):
+                stopped = each.event.reason
+    if stopped is not None:
+        raise KidneysegError(
+            f"study {begun.study.name!r} was stopped: {stopped}; kidneyseg-search run goes on"
+        )
+
+
+def choose_devices(named: str, workers: int | None, workers_per_gpu: int) -> list[str]:
+    """The device of each worker: every GPU in turn, or the CPU; or all on the one that is named.
+
+    By default one worker, or `workers_per_gpu` on every GPU. Raises CorrectableError.
+    """
+    import torch
+
+    for option, number in (("--workers", workers), ("--workers-per-gpu", workers_per_gpu)):
+        if number is not None and number < 1:
+            raise CorrectableError(f"{option} {number}: expected 1 or more")
+    n_gpus = torch.cuda.device_count() if named == "auto" else 0
+    gpus = [f"cuda:{number}" for number in range(n_gpus)]
+    usual = gpus * workers_per_gpu or [named if named != "auto" else "cpu"]
+    return list(islice(cycle(usual), workers)) if workers is not None else usual

@@ -1,0 +1,124 @@
+"""The training of one trial in a process of its own.
+
+Out of memory, a segmentation fault or a driver that hangs ends this process and nothing else, and
+all of a GPU's memory comes back. It never sees the database: it tells of every epoch, and waits to
+hear whether to go on.
+"""
+
+import os
+import queue
+import signal
+import threading
+import traceback
+from collections.abc import Generator
+from contextlib import closing
+from multiprocessing.connection import Connection
+
+import torch
+
+from kidneyseg.ct.slices import SliceDataset
+from kidneyseg.errors import one_line
+from kidneyseg.model.recording import Recording, record, resume
+from kidneyseg.search.trial_order import (
+    GO_ON,
+    CaseFolder,
+    EpochReport,
+    Failed,
+    Message,
+    Resumed,
+    TrialOrder,
+)
+from kidneyseg.training.device import find_device
+from kidneyseg.training.results import EpochResult, MeanLosses
+from kidneyseg.training.trainer import Training
+
+TRACEBACK_CHARACTERS = 4000
+
+
+def train_trial(order_json: str, pipe: Connection) -> None:
+    """Be the process: train as ordered, tell of it through the pipe, end where it says so."""
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP"):
+        if hasattr(signal, name):  # sent to the whole group: the worker decides what they mean
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    answers = _answers(pipe)
+    order = TrialOrder.model_validate_json(order_json)
+    try:
+        with closing(_messages(order)) as messages:
+            for message in messages:
+                _send(pipe, message)
+                if isinstance(message, EpochReport) and answers.get() != GO_ON:
+                    return
+    except Exception as error:  # noqa: BLE001 - whatever it dies of is told
+        _send(pipe, Failed(reason=one_line(error), traceback=_last_lines(error)))
+
+
+def _messages(order: TrialOrder) -> Generator[Message, None, None]:
+    torch.set_num_threads(order.threads)
+    device = find_device(order.device)
+    training = Training(
+        order.setup,
+        _slices(order, order.training_cases).resident(device),
+        _slices(order, order.validation_cases).resident(device),
+        device,
+    )
+    recording = Recording(
+        model=order.folder / "model",
+        tensorboard=order.folder / "tensorboard",
+        checkpoints=order.folder / "checkpoints",
+        pictures=order.pictures,
+    )
+    yield Resumed(history=resume(training, recording))
+    with closing(record(training, recording, order.provenance)) as epochs:
+        for result in epochs:
+            yield _report(result)
+
+
+def _slices(order: TrialOrder, cases: tuple[CaseFolder, ...]) -> SliceDataset:
+    opened = [case.open() for case in cases]
+    return SliceDataset(opened, order.data.slice_size, order.network.input_slices)
+
+
+def _report(result: EpochResult) -> EpochReport:
+    return EpochReport(
+        epoch=result.epoch,
+        is_last=result.is_last,
+        dice=result.validation_dice,
+        best_dice=result.best_dice,
+        training_losses=_three(result.training_losses),
+        validation_losses=_three(result.validation_losses),
+        learning_rate=result.learning_rate,
+        seconds=result.seconds,
+        memory_bytes=result.memory_bytes,
+        skipped_steps=result.skipped_steps,
+        small_batch_size=result.small_batch_size,
+    )
+
+
+def _three(losses: MeanLosses) -> tuple[float, float, float]:
+    return losses.combined, losses.dice, losses.cross_entropy
+
+
+def _answers(pipe: Connection) -> "queue.SimpleQueue[bytes]":
+    """The worker's answers, read in a thread; where the worker is gone, the process ends."""
+    answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+    def read() -> None:
+        while True:
+            try:
+                answers.put(pipe.recv_bytes())
+            except (EOFError, OSError):
+                os._exit(1)
+
+    threading.Thread(target=read, name="answers", daemon=True).start()
+    return answers
+
+
+def _send(pipe: Connection, message: Message) -> None:
+    try:
+        pipe.send_bytes(message.model_dump_json().encode())
+    except BrokenPipeError:
+        os._exit(1)  # the worker is gone
+
+
+def _last_lines(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))[-TRACEBACK_CHARACTERS:]

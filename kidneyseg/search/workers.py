@@ -1,0 +1,78 @@
+"""Several workers of one machine on one study: a thread each, which waits for its training process.
+
+They share one process and its few connections to the database.
+"""
+
+import queue
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from kidneyseg.search.events import Event
+from kidneyseg.search.objective import Workplace
+from kidneyseg.search.worker import work
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerEvent:
+    """An event and which worker, from 0, it comes from."""
+
+    worker: int
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """A worker's last word."""
+
+    error: BaseException | None
+
+
+def work_together(
+    workplaces: Sequence[Workplace], n_trials: int | None = None
+) -> Generator[WorkerEvent, None, None]:
+    """Run a worker at every workplace and yield what happens until all are done.
+
+    Stopped early (Ctrl-C, SIGTERM, or the generator closed), all hand their trials back first.
+    Raises what the first worker raised that failed, after the others have finished the work.
+    """
+    told: queue.SimpleQueue[WorkerEvent | _End] = queue.SimpleQueue()
+    threads = [
+        threading.Thread(target=_work, args=(workplace, n_trials, told), daemon=True)
+        for workplace in workplaces
+    ]
+    for thread in threads:
+        thread.start()
+    running, failure = len(threads), None
+    try:
+        while running:
+            item = told.get()
+            if isinstance(item, _End):
+                running -= 1
+                failure = failure or item.error
+            else:
+                yield item
+    finally:
+        for workplace in workplaces:
+            workplace.stopping.set()
+            workplace.study.storage.patience.hurry()
+        for thread in threads:
+            thread.join()
+    if failure is not None:
+        raise failure
+
+
+def _work(
+    workplace: Workplace,
+    n_trials: int | None,
+    told: "queue.SimpleQueue[WorkerEvent | _End]",
+) -> None:
+    try:
+        with closing(work(workplace, n_trials)) as events:
+            for event in events:
+                told.put(WorkerEvent(worker=workplace.place, event=event))
+    except BaseException as error:  # noqa: BLE001 - raised again where the workers were started
+        told.put(_End(error))
+    else:
+        told.put(_End(None))
