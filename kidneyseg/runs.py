@@ -6,9 +6,11 @@ runs/cache/                                  prepared slices, shared by all tria
 runs/splits/<split>/evaluation_data.json     case names by use; the test names are sealed
 runs/model/                                  what `kidneyseg train` writes unless told otherwise
 runs/trainings/<setup>/                      checkpoints and log of one `kidneyseg train`
+runs/artifacts/                              kept models and pictures, by artifact id
 runs/<study>/trial_00007/model/              the model folder of the trial's best epoch
 runs/<study>/trial_00007/checkpoints/        what it goes on from, until it is over
 runs/<study>/trial_00007/tensorboard/        its training and validation writers
+runs/<study>/trial_00007/pictures/           slices of the best epoch with outlines (PNG)
 """
 
 import os
@@ -19,8 +21,12 @@ from pathlib import Path
 from kidneyseg.errors import SettingsError
 from kidneyseg.settings import Environment
 
+STORAGE_VARIABLE = "KIDNEYSEG_STORAGE"  # of the environment: the address of the database
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-RESERVED = ("phantom", "phantom.lock", "cache", "splits", "trainings", "model", "studies.db")
+RESERVED = (
+    *("phantom", "phantom.lock", "cache", "splits", "trainings", "artifacts", "model"),
+    "studies.db",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,11 @@ class Runs:
     def phantom(self) -> Path:
         """The phantom data set."""
         return self.folder / "phantom"
+
+    @property
+    def artifacts(self) -> Path:
+        """Kept models and pictures, unless the settings name another store."""
+        return self.folder / "artifacts"
 
     def cache(self, environment: Environment) -> Path:
         """The prepared slices: where the settings say, else below `runs/`."""
@@ -66,6 +77,10 @@ class Runs:
     def checkpoints(self, study: str, trial: int) -> Path:
         """What a trial that is not over goes on from."""
         return self.trial(study, trial) / "checkpoints"
+
+    def pictures(self, study: str, trial: int) -> Path:
+        """Pictures of a trial's best epoch."""
+        return self.trial(study, trial) / "pictures"
 
     def trial(self, study: str, trial: int) -> Path:
         """A trial's folder."""

@@ -4,6 +4,7 @@ A setting is fixed within a study. What varies from trial to trial is a hyper-pa
 (`kidneyseg.hyperparameters`). Settings are read once, at the start, and every key is checked there.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
+BAD_ARTIFACTS = re.compile(r"(?!s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/|$))\w+://")
 MACHINE_PATHS = {"folder", "cache", "splits_file"}  # data settings that decide no result themselves
 
 
@@ -97,6 +99,19 @@ class CommonSettings(Part):
     runs: Path = Path("runs")  # databases, splits, TensorBoard logs, checkpoints
     device: str = "auto"  # auto: the first GPU, else the CPU
     pictures: bool = True  # slices with outlines, in TensorBoard
+    artifacts: str | None = None  # folder or s3://bucket/prefix; default: below runs/
+    keep_best: int = Field(default=5, ge=1)  # complete trials of a study whose models are kept
+    max_disk_gb: float | None = Field(default=None, gt=0)  # of a study's models and checkpoints
+
+    patience_minutes: float = Field(default=10.0, ge=0)  # that workers wait for a lost database
+    grace_seconds: float = Field(default=120.0, ge=2)  # of silence until a worker counts as dead
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        address = self.artifacts
+        if address is not None and (not address or BAD_ARTIFACTS.match(address)):
+            raise ValueError(f"artifacts {address!r}: expected a folder or s3://bucket/prefix")
+        return self
 
 
 class Environment(Part):

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from kidneyseg import provenance
-from kidneyseg.provenance import code_fingerprint, host_name, library_versions
+from kidneyseg.provenance import (
+    Provenance,
+    code_fingerprint,
+    find_provenance,
+    host_name,
+    library_versions,
+    processor_name,
+)
 
 
 @pytest.fixture
@@ -63,3 +70,46 @@ def test_compiled_files_do_not_count(package: Path) -> None:
 
 def test_the_host_has_its_name() -> None:
     assert host_name() == socket.gethostname()
+
+
+def test_the_processor_has_the_name_that_the_system_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "cpuinfo"
+    told.write_text("processor\t: 0\nmodel name\t: Some CPU: 3 GHz\nflags\t\t: fpu\n")
+    monkeypatch.setattr(provenance, "PROCESSOR_FILE", told)
+    assert processor_name() == "Some CPU: 3 GHz"
+
+
+@pytest.mark.parametrize("content", [None, "", "processor: 0\n"])
+def test_a_processor_without_a_name_is_known_by_its_architecture(
+    content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "cpuinfo"
+    if content is not None:
+        told.write_text(content)
+    monkeypatch.setattr(provenance, "PROCESSOR_FILE", told)
+    assert processor_name() == (platform.processor() or platform.machine()) != ""
+
+
+def test_provenance_of_before_threads_and_processors_were_told_still_reads() -> None:
+    older = {
+        **dict.fromkeys(("data", "split", "code"), "0" * 64),
+        "versions": {},
+        "seed": 1,
+        "device": "cpu",
+        "host": "somewhere",
+    }
+    read = Provenance.model_validate(older)
+    assert (read.processor, read.threads, read.gpu) == (None, None, None)
+
+
+def test_the_provenance_of_a_training_names_data_code_and_machine() -> None:
+    found = find_provenance(
+        data="d", split="s", seed=7, device="cpu", threads=3, study="lr_loss", trial=5
+    )
+    assert (found.data, found.split, found.seed) == ("d", "s", 7)
+    assert (found.study, found.trial) == ("lr_loss", 5)
+    assert (found.code, found.versions) == (code_fingerprint(), library_versions())
+    assert (found.device, found.host) == ("cpu", host_name())
+    assert (found.processor, found.threads, found.gpu) == (processor_name(), 3, None)

@@ -20,6 +20,8 @@ def test_files_lie_where_the_documentation_says() -> None:
     assert runs.cache(environment()) == Path("runs/cache")
     assert runs.model("lr_loss", 7) == Path("runs/lr_loss/trial_00007/model")
     assert runs.tensorboard("lr_loss", 7) == Path("runs/lr_loss/trial_00007/tensorboard")
+    assert runs.pictures("lr_loss", 7) == Path("runs/lr_loss/trial_00007/pictures")
+    assert runs.artifacts == Path("runs/artifacts")
     split = "0123456789abcdef" * 4
     expected = Path("runs/splits/0123456789abcdef/evaluation_data.json")
     assert runs.evaluation_data(split) == expected
@@ -57,6 +59,7 @@ def test_names_of_what_else_lies_there_are_refused() -> None:
     database = Path(make_url(runs.database_url).database or "")
     others = [
         runs.phantom,
+        runs.artifacts,
         runs.cache(environment()),
         database,
         runs.evaluation_data("0").parents[1],

@@ -5,7 +5,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from kidneyseg.settings import DataSettings, Environment, NetworkSettings, Part, TrainingSettings
+from kidneyseg.settings import (
+    CommonSettings,
+    DataSettings,
+    Environment,
+    NetworkSettings,
+    Part,
+    TrainingSettings,
+)
 
 DATA = {"downsampling": 2, "slice_size": (256, 256)}
 
@@ -69,3 +76,18 @@ def test_settings_cannot_be_changed() -> None:
     settings = DataSettings.model_validate(DATA)
     with pytest.raises(ValidationError, match="frozen"):
         settings.margin_slices = 3
+
+
+@pytest.mark.parametrize(
+    "address", ["s3://kidneys", "s3://kidneys/a/b", "runs/kept", "/disk", "s3"]
+)
+def test_places_of_artifacts_are_taken(address: str) -> None:
+    assert CommonSettings(artifacts=address).artifacts == address
+
+
+@pytest.mark.parametrize(
+    "address", ["", "s3://", "s3:///x", "s3://Kidneys", "s3://a_b/x", "gs://kidneys", "http://x/y"]
+)
+def test_places_that_no_artifact_can_have_are_refused(address: str) -> None:
+    with pytest.raises(ValidationError, match="expected a folder or s3://bucket/prefix"):
+        CommonSettings(artifacts=address)

@@ -8,11 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from kidneyseg.environment_files import load_environment, split_assignments, with_folders
-from kidneyseg.runs import Runs
+from kidneyseg.runs import STORAGE_VARIABLE, Runs
 from kidneyseg.settings import Environment
 from kidneyseg.toml_files import parse_assignments
-
-STORAGE_VARIABLE = "KIDNEYSEG_STORAGE"
 
 StudyFile = Annotated[
     str,

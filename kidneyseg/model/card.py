@@ -1,23 +1,52 @@
 """The model card: what a person should know before using a network."""
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from kidneyseg.model.description import ModelDescription
+
+RESAMPLES = 10_000
+LEVEL = 0.95
+SEED = 0
 
 _CARD = """# Kidney segmentation in CT: QuickNAT
 
-Marks kidney (tumour included) in abdominal CT. A research tool: no medical device, and no
-replacement for a radiologist. Look at every mask before you rely on it.
+Marks kidney (tumour included) in abdominal CT.
 
     kidneyseg predict --model . -i scan.nii.gz -o mask.nii.gz
 
+## Intended use
+
+Research on CT of the adult abdomen: masks and volumes of the kidneys that a person looks at before
+relying on them. No medical device: not for diagnosis, treatment or triage, and no replacement for a
+radiologist.
+
 ## How well
 
-Validation Dice **{dice:.4f}**, per volume, averaged over {n_cases} validation cases, on slices near
-the kidney at training resolution, in epoch {epoch}. One number from one seed: the best of a search
-is somewhat flattered by having been chosen. The test cases have not been looked at.
+Validation Dice **{dice:.4f}**{interval}, per volume, averaged over {n_cases} validation cases, on
+slices near the kidney at training resolution, in epoch {epoch}. {interval_words}
+One number from one seed: the best of a search is somewhat flattered by having been chosen. The test
+cases have not been looked at; `kidneyseg evaluate` measures whole volumes at full resolution.
 
 | case | Dice |
 |---|---|
 {cases}
+
+## Limits
+
+- Scans in Hounsfield units, axial slices; values outside {low:g} to {high:g} HU look alike to it.
+- It knows what its training cases show. Other scanners, phases of contrast, ages, children,
+  transplants, one kidney or joined kidneys may be beyond it: try it on cases of your own first.
+- It sees {seen}: on thick slices the ends of a kidney are the least certain.
+- `kidneyseg predict --uncertainty 10` tells how far the volume spreads with dropout kept on; a
+  small spread is no proof.
+
+## Data and licence
+
+The fingerprint below says which scans it was trained on, not whose they are. Their licence holds
+for the weights too: ask the data's owner before you use the weights or pass them on. Those trained
+on KiTS19 are CC BY-NC-SA 4.0.
 
 ## What it is
 
@@ -58,8 +87,12 @@ def write_card(description: ModelDescription) -> str:
     )
     cases = validation.dice_of_case.items()
     values = description.hyperparameters.model_dump().items()
+    interval, interval_words = _interval_words(list(validation.dice_of_case.values()))
     return _CARD.format(
         dice=validation.dice,
+        interval=interval,
+        interval_words=interval_words,
+        seen=_seen(network.input_slices),
         epoch=validation.epoch,
         n_cases=len(validation.dice_of_case),
         cases="\n".join(f"| {name} | {dice:.4f} |" for name, dice in cases),
@@ -87,3 +120,29 @@ def write_card(description: ModelDescription) -> str:
 
 def _plain(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def bootstrap_interval(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % interval of a mean over cases: percentiles of the means of 10 000 resamples.
+
+    Source: Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 1979.
+    """
+    given = np.asarray(values, np.float64)
+    drawn = np.random.default_rng(SEED).integers(0, len(given), (RESAMPLES, len(given)))
+    low, high = np.quantile(given[drawn].mean(axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def _interval_words(dice: list[float]) -> tuple[str, str]:
+    """The interval behind the mean, and the sentence that explains it."""
+    if len(dice) < 2:
+        return "", "One case gives no interval."
+    low, high = bootstrap_interval(dice)
+    return (
+        f" ({LEVEL:.0%} interval {low:.4f} to {high:.4f})",
+        f"The interval is a bootstrap over these {len(dice)} cases; with few of them, too narrow.",
+    )
+
+
+def _seen(input_slices: int) -> str:
+    return "one slice at a time" if input_slices == 1 else f"{input_slices} slices at a time"

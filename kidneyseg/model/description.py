@@ -11,7 +11,13 @@ from kidneyseg.errors import ModelError
 from kidneyseg.files import replacing_folder
 from kidneyseg.hyperparameters import Hyperparameters
 from kidneyseg.provenance import Provenance
-from kidneyseg.settings import DataSettings, NetworkSettings, Part
+from kidneyseg.settings import (
+    DataSettings,
+    EvaluationSettings,
+    NetworkSettings,
+    Part,
+    TrainingSettings,
+)
 from kidneyseg.toml_files import describe
 
 FORMAT: Literal[1] = 1
@@ -38,6 +44,8 @@ class ModelDescription(Part):
     hyperparameters: Hyperparameters
     validation: Validation
     provenance: Provenance
+    training: TrainingSettings | None = None  # with what repeats the training; older files lack
+    evaluation: EvaluationSettings | None = None  # these two
     weights_sha256: str
 
 

@@ -57,6 +57,8 @@ def describe_model(
             small_batch_size=result.small_batch_size,
         ),
         provenance=provenance,
+        training=setup.training,
+        evaluation=setup.evaluation,
         weights_sha256="",  # known when the weights are written
     )
 

@@ -6,6 +6,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from kidneyseg.model.folder import describe_model, save_model
 from kidneyseg.provenance import Provenance
 from kidneyseg.training.checkpoint import load_checkpoint, save_checkpoint
@@ -40,6 +42,9 @@ def record(
 
     Killed at any moment and begun again after `resume`, nothing is lost but the broken epoch.
     """
+    if training.device.type == "cuda":
+        gpu = torch.cuda.get_device_name(training.device)
+        provenance = provenance.model_copy(update={"gpu": gpu})
     log = TensorBoardLog(recording.tensorboard, first_epoch=training.finished_epochs + 1)
     with log, closing(training.epochs()) as epochs:
         for result in epochs:

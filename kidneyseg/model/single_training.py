@@ -3,13 +3,15 @@
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
+import torch
+
 from kidneyseg.ct.development import DevelopmentCases
 from kidneyseg.ct.fingerprints import digest
 from kidneyseg.ct.prepared_cases import PreparedCase
 from kidneyseg.hyperparameters import Hyperparameters
 from kidneyseg.model.description import copy_model
 from kidneyseg.model.recording import Recording, forget, record, resume
-from kidneyseg.provenance import Provenance, code_fingerprint, host_name, library_versions
+from kidneyseg.provenance import find_provenance
 from kidneyseg.runs import Runs
 from kidneyseg.training.device import find_device
 from kidneyseg.training.results import EpochResult
@@ -30,8 +32,15 @@ def train_model(
     A training of the same data, settings, hyper-parameters and seed that was interrupted goes on
     from its last finished epoch. One that was finished is done anew.
     """
+    setup = set_up(found, hyperparameters, seed)
+    folder = Runs(found.environment.common.runs).training(setup.fingerprint)
+    yield from train_in(folder, found, prepared, setup, out)
+
+
+def set_up(found: DevelopmentCases, hyperparameters: Hyperparameters, seed: int) -> TrainingSetup:
+    """All that decides the training of these cases, as their environment says."""
     environment = found.environment
-    setup = TrainingSetup(
+    return TrainingSetup(
         data=environment.data,
         network=environment.network,
         training=environment.training,
@@ -40,26 +49,34 @@ def train_model(
         seed=seed,
         cases=digest((found.split.data, found.split.fingerprint)),
     )
-    device = find_device(environment.common.device)
+
+
+def train_in(
+    folder: Path,
+    found: DevelopmentCases,
+    prepared: Sequence[PreparedCase],
+    setup: TrainingSetup,
+    out: Path,
+) -> Generator[EpochResult, None, None]:
+    """Train with checkpoints and log in `folder`, going on from those that lie there."""
+    common = found.environment.common
+    device = find_device(common.device)
     training_slices, validation_slices = found.datasets(prepared)
     training = Training(
         setup, training_slices.resident(device), validation_slices.resident(device), device
     )
-    folder = Runs(environment.common.runs).training(setup.fingerprint)
     recording = Recording(
         model=folder / "model",
         tensorboard=folder / "tensorboard",
         checkpoints=folder / "checkpoints",
-        pictures=environment.common.pictures,
+        pictures=common.pictures,
     )
-    provenance = Provenance(
+    provenance = find_provenance(
         data=found.split.data,
         split=found.split.fingerprint,
-        code=code_fingerprint(),
-        versions=library_versions(),
-        seed=seed,
+        seed=setup.seed,
         device=str(device),
-        host=host_name(),
+        threads=torch.get_num_threads(),
     )
     resume(training, recording)
     try:

@@ -4,15 +4,27 @@ It is made of a study file, a search space, the environment and the command line
 database when the study is created; and compared there whenever anybody works on the study.
 """
 
+from collections.abc import Collection
 from typing import Any
 
+from optuna.trial import Trial
 from pydantic import Field
 
 from kidneyseg.ct.fingerprints import digest
 from kidneyseg.errors import SettingsError, StudyError
+from kidneyseg.search.limits import Limits
 from kidneyseg.search.pruner_settings import Median, PrunerSettings
-from kidneyseg.search.sampler_settings import TPE, SamplerSettings
-from kidneyseg.search.space import SearchSpace, Value, check_hyperparameters, parse_space
+from kidneyseg.search.ranges import Value, ValuesByName
+from kidneyseg.search.sampler_settings import TPE, SamplerSettings, check_sampler
+from kidneyseg.search.space import (
+    NETWORK,
+    Draw,
+    SearchSpace,
+    check_hyperparameters,
+    given_values,
+    make_draw,
+    parse_space,
+)
 from kidneyseg.settings import (
     MACHINE_PATHS,
     DataSettings,
@@ -30,10 +42,11 @@ class StudyFile(Part):
 
     search_space: str  # name in search_spaces/, or a path
     seed: int = Field(default=0, ge=0, lt=2**32)
-    hyperparameters: dict[str, Value] = {}  # fixed in this study
-    start_points: tuple[dict[str, Value], ...] = ()  # tried first
+    hyperparameters: ValuesByName = {}  # fixed in this study
+    start_points: tuple[ValuesByName, ...] = ()  # tried first
     sampler: SamplerSettings = TPE(name="tpe")
     pruner: PrunerSettings = Median(name="median")
+    limits: Limits = Limits()
 
 
 class ResultSettings(Part):
@@ -54,6 +67,7 @@ class StudyDefinition(Part):
     start_points: tuple[dict[str, Value], ...]
     sampler: SamplerSettings
     pruner: PrunerSettings
+    limits: Limits = Limits()
     settings: ResultSettings
     data: str  # fingerprint of the data set
     split: str  # fingerprint of the split
@@ -62,6 +76,15 @@ class StudyDefinition(Part):
     def cases(self) -> str:
         """SHA-256 of the data set and its split."""
         return digest((self.data, self.split))
+
+    @property
+    def given(self) -> dict[str, Value]:
+        """The value, by name, of every hyper-parameter and network setting that is not drawn."""
+        return given_values(self.fixed, self.settings.network)
+
+    def draw(self, trial: Trial) -> Draw:
+        """Draw what a trial trains with; Optuna notes it in the database."""
+        return make_draw({**self.given, **self.space.draw(trial, self.given)})
 
     def data_settings(self) -> DataSettings:
         """The data settings, without a machine's paths."""
@@ -86,24 +109,30 @@ class StudyPlan(Part):
             start_points=self.start_points,
             sampler=self.file.sampler,
             pruner=self.file.pruner,
+            limits=self.file.limits,
             settings=result_settings(environment),
             data=data,
             split=split,
         )
 
 
-def load_plan(name: str, hyperparameters: dict[str, Any]) -> StudyPlan:
+def load_plan(
+    name: str,
+    hyperparameters: dict[str, Any],
+    settings: Collection[str] = (),  # dotted names that `--set` gave
+) -> StudyPlan:
     """Load a study file and its search space, and fix `hyperparameters` from the command line.
 
-    A hyper-parameter fixed there no longer varies. Raises SettingsError.
+    A hyper-parameter fixed there no longer varies; a setting that varies may not be given there.
+    Raises SettingsError.
     """
     path = find_named_file("studies", name)
     file = validate(StudyFile, read_toml(path), path)
     space_path = find_named_file("search_spaces", file.search_space)
     space = parse_space(read_toml(space_path), str(space_path))
     check_hyperparameters(hyperparameters, "--set")
-    check_hyperparameters(file.hyperparameters, str(path))
     _check_fixed(file, space, str(path))
+    _check_given(settings, space)
     fixed = {**file.hyperparameters, **hyperparameters}
     space = space.without(set(hyperparameters))
     if not space.names():
@@ -112,6 +141,7 @@ def load_plan(name: str, hyperparameters: dict[str, Any]) -> StudyPlan:
             "with kidneyseg train"
         )
     space.check(fixed, str(space_path))
+    check_sampler(file.sampler, space, str(space_path))
     points = [
         {key: value for key, value in point.items() if key not in hyperparameters}
         for point in file.start_points
@@ -152,12 +182,27 @@ def check_same(study: str, recorded: StudyDefinition, mine: StudyDefinition) -> 
 
 
 def _check_fixed(file: StudyFile, space: SearchSpace, source: str) -> None:
+    for name in file.hyperparameters:
+        if name.startswith(NETWORK):
+            raise SettingsError(
+                f"{source}: {name} is a setting, which no study fixes; expected it in the "
+                "environment or with --set"
+            )
+    check_hyperparameters(file.hyperparameters, source)
     both = sorted(set(file.hyperparameters) & set(space.names()))
     if both:
         raise SettingsError(
             f"{source}: {', '.join(both)} is fixed here and varied by the search space; "
             "expected one of the two"
         )
+
+
+def _check_given(settings: Collection[str], space: SearchSpace) -> None:
+    for name in settings:
+        if name in space.names():
+            raise SettingsError(
+                f"--set {name}: the search space varies it; expected one of the two"
+            )
 
 
 def _flat(value: Any, key: str = "") -> dict[str, Any]:

@@ -38,6 +38,7 @@ class TrialFinished:
     reason: str  # why it failed; empty otherwise
     finished: int  # trials finished in the study now
     n_trials: int  # the budget
+    goes_on: bool = False  # under a new number: its worker or its process died
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

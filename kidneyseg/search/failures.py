@@ -1,6 +1,8 @@
 """A study in which nothing works any more stops and says why."""
 
-from sqlalchemy import func, select
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, extract, func, select
 
 from kidneyseg.search.budget import FINISHED, OUTCOME, STATE, State
 from kidneyseg.search.orders import ask_to_stop, read_order
@@ -8,6 +10,7 @@ from kidneyseg.search.studies import Study
 from kidneyseg.search.tables import trial_user_attributes, trials, workers
 
 FAILURES_EACH = 3  # in a row, for every worker
+ALIVE_SECONDS = 90.0  # a worker not seen for longer is gone; it is seen every 15 s
 
 
 def stop_where_all_fail(study: Study, reason: str) -> bool:
@@ -16,8 +19,8 @@ def stop_where_all_fail(study: Study, reason: str) -> bool:
     One machine on which everything fails stops itself (`worker.py`); it does not stop the others.
     """
     storage = study.storage
-    of_study = workers.c.study_id == study.id
-    n_workers = storage.read(select(func.count()).where(of_study)).scalar_one()
+    alive = (workers.c.study_id == study.id, _seconds_ago(workers.c.seen) < ALIVE_SECONDS)
+    n_workers = storage.read(select(func.count()).where(*alive)).scalar_one()
     wanted = FAILURES_EACH * max(1, n_workers)
     order = read_order(storage, study.id)
     outcome = trial_user_attributes
@@ -38,3 +41,8 @@ def stop_where_all_fail(study: Study, reason: str) -> bool:
         return False
     ask_to_stop(storage, study.id, f"the last {wanted} trials all failed, the last one: {reason}")
     return True
+
+
+def _seconds_ago(time: ColumnElement[datetime]) -> ColumnElement[int]:
+    """By the database's clock, which wrote the time, too."""
+    return extract("epoch", func.current_timestamp()) - extract("epoch", time)

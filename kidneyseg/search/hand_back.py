@@ -11,7 +11,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kidneyseg.search.budget import HANDED_BACK, OUTCOME
 from kidneyseg.search.lineage import LINEAGE, lineage
-from kidneyseg.search.samplers import FIXED, start_point
+from kidneyseg.search.rank import FIXED
+from kidneyseg.search.samplers import start_point
 from kidneyseg.search.studies import Study
 
 MAX_ATTEMPTS = 3  # of a trial whose worker or process died; a hand-back does not count

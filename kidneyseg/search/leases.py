@@ -12,20 +12,20 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
-from optuna.exceptions import StorageInternalError
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from kidneyseg.search.budget import STATE, State, read_ledger
 from kidneyseg.search.hand_back import put_in_line, reap_trial
 from kidneyseg.search.identity import WorkerIdentity
-from kidneyseg.search.orders import read_order
+from kidneyseg.search.orders import Order, read_order
 from kidneyseg.search.studies import Study
 from kidneyseg.search.tables import leases, trials, workers
 
-BEAT_SECONDS = 15.0
 GRACE_SECONDS = 120.0
+BEATS_IN_GRACE = 8
 COPY_SECONDS = 10.0  # that a trial may be handed back and not in line again
+GAP = 0.5  # of the grace period: who looked away for longer begins to watch anew
 
 
 class Heart:
@@ -35,14 +35,17 @@ class Heart:
     hears whether running trials shall stop.
     """
 
-    def __init__(self, study: Study, device: str, place: int = 0) -> None:
+    def __init__(
+        self, study: Study, device: str, place: int = 0, grace_seconds: float = GRACE_SECONDS
+    ) -> None:
         self._study = study
         self._device = device
         self._worker = str(WorkerIdentity.mine(place))
         self._trial_id: int | None = None
         self._stop = threading.Event()
         self._stop_now = threading.Event()
-        self._watcher = Watcher(study)
+        self._watcher = Watcher(study, grace_seconds)
+        self._beat_seconds = grace_seconds / BEATS_IN_GRACE
         self._thread = threading.Thread(target=self._beat, name="heart", daemon=True)
 
     @property
@@ -84,6 +87,15 @@ class Heart:
         finally:
             self._trial_id = None
 
+    def hear(self) -> Order:
+        """What is asked of the study now."""
+        order = read_order(self._study.storage, self._study.id)
+        if order.stop_now:
+            self._stop_now.set()
+        else:
+            self._stop_now.clear()
+        return order
+
     def reap(self) -> list[int]:
         """Hand back the trials of dead workers now; return their numbers."""
         return self._watcher.reap()
@@ -92,13 +104,12 @@ class Heart:
         return workers.c.study_id == self._study.id, workers.c.worker == self._worker
 
     def _beat(self) -> None:
-        while not self._stop.wait(BEAT_SECONDS):
+        while not self._stop.wait(self._beat_seconds):
             try:
                 self._renew()
-                if read_order(self._study.storage, self._study.id).stop_now:
-                    self._stop_now.set()
+                self.hear()
                 self._watcher.reap()
-            except (SQLAlchemyError, StorageInternalError):
+            except Exception:  # noqa: BLE001, S112 - a heart that stops is a worker taken for dead
                 continue  # the next beat may pass; watchers wait for the grace period
 
     def _renew(self) -> None:
@@ -109,12 +120,17 @@ class Heart:
 
 
 class Watcher:
-    """Looks at the running trials of a study and hands back those whose worker is dead."""
+    """Looks at the running trials of a study and hands back those whose worker is dead.
+
+    Who could not look for half the grace period, because the database was away or the machine
+    asleep, has seen nothing of it: the others may have stood still for the same reason.
+    """
 
     def __init__(self, study: Study, grace_seconds: float = GRACE_SECONDS) -> None:
         self._study = study
         self._grace_seconds = grace_seconds
         self._seen: dict[int, tuple[int | None, float]] = {}  # trial id: beat, since when
+        self._looked = time.monotonic()  # last
         self._in_hand: dict[int, float] = {}  # number of a trial without a copy: since when
         self._looking = threading.Lock()
 
@@ -123,6 +139,7 @@ class Watcher:
         with self._looking:
             self._mend_hand_backs()
             running = self._running()
+            self._forget_after_gap()
             dead = [row for row in running if self._is_dead(row.trial_id, row.worker, row.beat)]
             self._seen = {row.trial_id: self._seen[row.trial_id] for row in running}
             return [row.number for row in dead if reap_trial(self._study, row.trial_id)]
@@ -142,8 +159,13 @@ class Watcher:
             .outerjoin(leases, trials.c.trial_id == leases.c.trial_id)
             .where(trials.c.study_id == self._study.id, STATE == State.RUNNING)
         )
-        with self._study.storage.engine.connect() as connection:
-            return list(connection.execute(query))
+        return list(self._study.storage.read(query))
+
+    def _forget_after_gap(self) -> None:
+        now = time.monotonic()
+        if now - self._looked > GAP * self._grace_seconds:
+            self._seen.clear()
+        self._looked = now
 
     def _is_dead(self, trial_id: int, worker: str | None, beat: int | None) -> bool:
         now = time.monotonic()

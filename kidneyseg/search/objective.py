@@ -2,8 +2,10 @@
 
 import shutil
 import threading
+import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import optuna
 from optuna.trial import TrialState
@@ -11,16 +13,22 @@ from optuna.trial import TrialState
 from kidneyseg.ct.development import DevelopmentCases
 from kidneyseg.ct.prepared_cases import PreparedCase
 from kidneyseg.errors import KidneysegError
-from kidneyseg.hyperparameters import Hyperparameters
+from kidneyseg.files import replacing_folder
 from kidneyseg.model.description import load_description
-from kidneyseg.provenance import Provenance, code_fingerprint, host_name, library_versions
+from kidneyseg.provenance import Provenance, find_provenance
 from kidneyseg.runs import Runs
 from kidneyseg.search.epochs import copy_epochs, store_epoch
 from kidneyseg.search.events import EpochFinished, TrialStarted
+from kidneyseg.search.leases import GRACE_SECONDS
 from kidneyseg.search.lineage import lineage
+from kidneyseg.search.space import Draw
 from kidneyseg.search.studies import Study
 from kidneyseg.search.training_process import training_process
 from kidneyseg.search.trial_order import CaseFolder, EpochReport, Failed, Resumed, TrialOrder
+
+COPY_ATTEMPTS = 3  # of a trial's folder
+
+WENT_ON_AFTER = "went on after epoch"  # trial attribute: epochs trained under an earlier number
 
 TrialEvents = Generator[TrialStarted | EpochFinished | None, None, None]
 
@@ -36,6 +44,7 @@ class Workplace:
     threads: int  # of the processor
     place: int = 0  # of several workers in one process
     pictures: bool = True  # of slices, in TensorBoard
+    grace_seconds: float = GRACE_SECONDS  # of silence until a worker counts as dead
     stopping: threading.Event = field(default_factory=threading.Event)  # asks to hand back
 
 
@@ -55,8 +64,7 @@ def run_trial(workplace: Workplace, trial: optuna.Trial) -> TrialEvents:
     Raises TrialFailedError with the training's own words, and what `TrainingProcess` raises.
     """
     study = workplace.study
-    hyperparameters = study.definition.space.draw(trial, study.definition.fixed)
-    order = _order(workplace, trial.number, hyperparameters)
+    order = _order(workplace, trial.number, study.definition.draw(trial))
     trial.set_user_attr("provenance", order.provenance.model_dump(mode="json"))
     _take_over_files(workplace, trial)
     state = TrialState.COMPLETE
@@ -87,16 +95,16 @@ def run_trial(workplace: Workplace, trial: optuna.Trial) -> TrialEvents:
     _tell(workplace, trial, state)
 
 
-def _order(workplace: Workplace, number: int, hyperparameters: Hyperparameters) -> TrialOrder:
+def _order(workplace: Workplace, number: int, draw: Draw) -> TrialOrder:
     definition = workplace.study.definition
     prepared = {case.name: case for case in workplace.cases.prepare()}
     split = workplace.cases.split
     return TrialOrder(
         data=definition.data_settings(),
-        network=definition.settings.network,
+        network=draw.network,
         training=definition.settings.training,
         evaluation=definition.settings.evaluation,
-        hyperparameters=hyperparameters,
+        hyperparameters=draw.hyperparameters,
         seed=definition.seed,
         cases=definition.cases,
         training_cases=_folders(prepared, split.training),
@@ -114,20 +122,37 @@ def _folders(prepared: dict[str, PreparedCase], names: Sequence[str]) -> tuple[C
 
 
 def _take_over_files(workplace: Workplace, trial: optuna.Trial) -> None:
-    """Copy the files of whichever trial had these hyper-parameters before and got somewhere."""
+    """Copy the files of whichever trial had these hyper-parameters before and got somewhere.
+
+    Killed meanwhile, the next one finds them where they were.
+    """
     runs, study = workplace.runs, workplace.study.name
     for number in reversed(lineage(trial)):
         if runs.checkpoints(study, number).is_dir():
-            shutil.copytree(
-                runs.trial(study, number), runs.trial(study, trial.number), dirs_exist_ok=True
-            )
+            _copy_folder(runs.trial(study, number), runs.trial(study, trial.number))
             shutil.rmtree(runs.trial(study, number), ignore_errors=True)
+            return
+
+
+def _copy_folder(source: Path, target: Path) -> None:
+    """Copy a folder, whole or not at all; a process that is dying may still change it."""
+    for attempt in range(1, COPY_ATTEMPTS + 1):
+        try:
+            with replacing_folder(target) as new:
+                shutil.copytree(source, new, dirs_exist_ok=True)
+        except OSError:
+            if attempt == COPY_ATTEMPTS:
+                raise
+            time.sleep(1)
+        else:
             return
 
 
 def _replay(study: Study, trial: optuna.Trial, history: Sequence[float]) -> None:
     """Bring the epochs that are finished already into the database, where they are missing."""
     storage = study.storage
+    if lineage(trial):
+        trial.set_user_attr(WENT_ON_AFTER, len(history))
     for epoch, dice in enumerate(history, start=1):
         trial.report(dice, epoch)
     for number in reversed(lineage(trial) if history else ()):
@@ -155,14 +180,12 @@ def _tell(workplace: Workplace, trial: optuna.Trial, state: TrialState) -> None:
 
 def _provenance(workplace: Workplace, number: int) -> Provenance:
     definition = workplace.study.definition
-    return Provenance(
+    return find_provenance(
         data=definition.data,
         split=definition.split,
-        code=code_fingerprint(),
-        versions=library_versions(),
         seed=definition.seed,
         device=workplace.device,
-        host=host_name(),
+        threads=workplace.threads,
         study=workplace.study.name,
         trial=number,
     )

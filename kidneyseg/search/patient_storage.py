@@ -39,7 +39,7 @@ class PatientStorage(RDBStorage):
 
     def __init__(self, url: str, engine_kwargs: dict[str, Any], patience: Patience) -> None:
         self.patience = patience
-        super().__init__(url, engine_kwargs)
+        super().__init__(url, engine_kwargs, skip_compatibility_check=True)
         for name in REPEATED:
             setattr(self, name, _repeated(getattr(self, name), patience))
 

@@ -1,10 +1,10 @@
 """Which trials are given up early: `[pruner]` of a study file."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from kidneyseg.settings import Part
+from kidneyseg.settings import Fraction, Part
 
 
 class NoPruner(Part):
@@ -21,4 +21,75 @@ class Median(Part):
     n_warmup_epochs: int = Field(default=2, ge=1)  # of a trial, in which it is not pruned
 
 
-PrunerSettings = Annotated[NoPruner | Median, Field(discriminator="name")]
+class Percentile(Part):
+    """As the median's, with another share kept: 25 keeps what reaches the others' best quarter."""
+
+    name: Literal["percentile"]
+    percentile: float = Field(gt=0, lt=100)  # of the complete trials, counted from the best
+    n_startup_trials: int = Field(default=5, ge=1)  # complete before anything is pruned
+    n_warmup_epochs: int = Field(default=2, ge=1)  # of a trial, in which it is not pruned
+
+
+class SuccessiveHalving(Part):
+    """Keep the best of all that came as far, at epochs that grow by a factor.
+
+    At epochs `min_epochs` x `reduction_factor`^k a trial goes on if its Dice there is in the top
+    1 / `reduction_factor` of all trials' Dice there, as far as they came: the asynchronous rule.
+    """
+
+    name: Literal["successive_halving"]
+    min_epochs: int = Field(default=1, ge=1)  # the first decision
+    reduction_factor: int = Field(default=3, ge=2)
+
+
+class Hyperband(Part):
+    """Successive halving in several brackets, of which each begins a decision later.
+
+    The resources are explicit: guessed from the first trial that ended, whose patience may have
+    shortened it, they would differ from run to run.
+    """
+
+    name: Literal["hyperband"]
+    min_epochs: int = Field(default=1, ge=1)  # the first decision of the first bracket
+    max_epochs: int = Field(ge=1)  # what a trial may reach: training.max_epochs
+    reduction_factor: int = Field(default=3, ge=2)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.max_epochs < self.min_epochs:
+            raise ValueError(
+                f"max_epochs {self.max_epochs}: expected at least min_epochs ({self.min_epochs})"
+            )
+        return self
+
+
+class Threshold(Part):
+    """Prune a trial whose Dice at any epoch after the warm-up is below a fixed one."""
+
+    name: Literal["threshold"]
+    lower: float = Field(gt=0, le=1)  # Dice
+    n_warmup_epochs: int = Field(default=2, ge=0)  # of a trial, in which it is not pruned
+
+
+class KeepAfter(Part):
+    """Decide once, at a fixed epoch: keep the best share of all that came as far, to their end.
+
+    A trial is kept if its best Dice up to this epoch is among the best ceil(`share` x n) of the n
+    trials that have reported it, itself included; a tie is kept. The first `n_startup_trials` to
+    get there are kept, too: there is nobody to compare them with. Trials count whatever became of
+    them later, with their best Dice up to the same epoch. Before and after it nothing is pruned.
+
+    With `epoch = 1` this is the baseline of Egele et al., "Is one epoch all you need for
+    multi-fidelity hyperparameter optimization?" (ESANN 2023), for trials that arrive one by one.
+    """
+
+    name: Literal["keep_after"]
+    epoch: int = Field(default=2, ge=1)  # the one decision
+    share: Fraction = 1 / 3  # kept
+    n_startup_trials: int = Field(default=5, ge=1)
+
+
+PrunerSettings = Annotated[
+    NoPruner | Median | Percentile | SuccessiveHalving | Hyperband | Threshold | KeepAfter,
+    Field(discriminator="name"),
+]

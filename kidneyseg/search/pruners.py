@@ -1,18 +1,300 @@
-"""Which trials are not worth finishing: the pruner that a study file names."""
+"""Which trials are not worth finishing: the pruner that a study file names.
 
-from optuna.pruners import BasePruner, MedianPruner, NopPruner
+Decisions are those of Optuna's pruners, to the bit; they are made of a few numbers that the
+database counts, where Optuna reads every running trial again at each report. Epochs are reported as
+steps from 1 up, and asked about once each, in order, after the report is in the database.
 
-from kidneyseg.search.pruner_settings import Median, NoPruner, PrunerSettings
+Where trials are compared whatever their state, those that were set aside are left out: a trial that
+was handed back goes on under a new number, with the same reports. Optuna would count both.
+"""
+
+import binascii
+import json
+import math
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+from optuna import pruners as optunas
+from sqlalchemy import (
+    BindParameter,
+    Result,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    or_,
+    select,
+    true,
+)
+
+from kidneyseg.search.budget import HANDED_BACK, OUTCOME, State
+from kidneyseg.search.lineage import LINEAGE
+from kidneyseg.search.pruner_settings import (
+    Hyperband,
+    KeepAfter,
+    Median,
+    NoPruner,
+    Percentile,
+    PrunerSettings,
+    SuccessiveHalving,
+    Threshold,
+)
+from kidneyseg.search.storage import Storage
+from kidneyseg.search.tables import trial_reports, trial_user_attributes, trials
+
+# The questions asked of the database, built once.
+
+_STUDY: BindParameter[int] = bindparam("study")
+_TRIAL: BindParameter[int] = bindparam("trial")
+_EPOCH: BindParameter[int] = bindparam("epoch")
+_step = trial_reports.c.step
+_dice = trial_reports.c.intermediate_value  # NULL for NaN
+_of_trial = trial_reports.c.trial_id == trials.c.trial_id
+_of_study = trials.c.study_id == _STUDY
+_is_failed = trials.c.state == literal_column(f"'{State.FAIL}'")  # a cast would cost a third more
+_is_complete = trials.c.state == literal_column(f"'{State.COMPLETE}'")
+
+_outcome = trial_user_attributes.alias("outcome")
+_was_handed_back = (
+    select(_outcome.c.trial_id)
+    .where(
+        _outcome.c.trial_id == trials.c.trial_id,
+        _outcome.c.key == OUTCOME,
+        _outcome.c.value_json.like(f'"{HANDED_BACK}%'),
+    )
+    .exists()
+)
+_counts = or_(~_is_failed, ~_was_handed_back)
+
+_mine = (  # the trial's own Dice at this epoch
+    select(_dice.label("dice"))
+    .where(trial_reports.c.trial_id == _TRIAL, _step == _EPOCH)
+    .cte("mine")
+)
+_my_best = (
+    select(func.max(_dice).label("dice")).where(trial_reports.c.trial_id == _TRIAL).cte("my_best")
+)
+
+# The trial's best Dice, and where it stands among the complete trials' at this epoch.
+_AMONG_COMPLETE = (
+    select(
+        func.max(_my_best.c.dice).label("mine"),
+        func.count().label("n_complete"),
+        func.count(case((_dice < _my_best.c.dice, 1))).label("below"),
+        func.count(case((_dice == _my_best.c.dice, 1))).label("equal"),
+        func.count(_dice).label("n"),
+        func.max(case((_dice < _my_best.c.dice, _dice))).label("next_below"),
+        func.min(case((_dice > _my_best.c.dice, _dice))).label("next_above"),
+    )
+    .select_from(trials)
+    .join(_my_best, true())
+    .outerjoin(trial_reports, and_(_of_trial, _step == _EPOCH))
+    .where(_of_study, _is_complete)
+)
+
+# How many trials, itself included, have a Dice at this epoch, and how many a better one.
+_AMONG_REACHED = (
+    select(
+        func.max(_mine.c.dice).label("mine"),
+        func.count(_dice).label("n"),
+        func.count(case((_dice > _mine.c.dice, 1))).label("better"),
+    )
+    .select_from(trials)
+    .join(_mine, true())
+    .join(trial_reports, and_(_of_trial, _step == _EPOCH))
+    .where(_of_study, _counts)
+)
+
+# Each trial that reported this epoch, itself included, with the numbers that it had before.
+_lineage = trial_user_attributes.alias("lineage")
+_EACH_REACHED = (
+    select(
+        trials.c.trial_id,
+        trials.c.number,
+        _lineage.c.value_json.label("lineage"),
+        _dice.label("dice"),
+    )
+    .select_from(trials)
+    .join(trial_reports, and_(_of_trial, _step == _EPOCH))
+    .outerjoin(_lineage, and_(_lineage.c.trial_id == trials.c.trial_id, _lineage.c.key == LINEAGE))
+    .where(_of_study, _counts)
+)
+
+# How many trials, itself included, reached this epoch, and how many with a better best Dice.
+_best = (
+    select(trials.c.trial_id, func.max(_dice).label("dice"))
+    .join(trial_reports, _of_trial)
+    .where(_of_study, _step <= _EPOCH, _counts)
+    .group_by(trials.c.trial_id)
+    .having(func.max(_step) == _EPOCH)
+    .cte("best")
+)
+_AMONG_BESTS = (
+    select(
+        func.max(_my_best.c.dice).label("mine"),
+        func.count().label("n"),
+        func.count(case((_best.c.dice > _my_best.c.dice, 1))).label("better"),
+    )
+    .select_from(_best)
+    .join(_my_best, true())
+)
 
 
-def build_pruner(settings: PrunerSettings) -> BasePruner:
-    """Optuna's pruner of these settings. Epochs are reported as steps from 1 up."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruner:
+    """The pruner of one study in a database."""
+
+    settings: PrunerSettings
+    storage: Storage
+    study_id: int
+    study_name: str  # decides the brackets, as in Optuna
+
+    def should_prune(self, trial_id: int, epoch: int) -> bool:
+        """Whether to give up a running trial that has just reported this epoch.
+
+        One or no query. Infinite reports, which no Dice is, count as NaN.
+        """
+        match self.settings:
+            case NoPruner():
+                return False
+            case Median() as median:
+                return self._below_percentile(median, 50.0, trial_id, epoch)
+            case Percentile() as settings:
+                return self._below_percentile(settings, settings.percentile, trial_id, epoch)
+            case SuccessiveHalving() as halving:
+                return self._lost_halving(halving, trial_id, epoch)
+            case Hyperband() as hyperband:
+                return self._lost_hyperband(hyperband, trial_id, epoch)
+            case Threshold() as threshold:
+                return self._below_threshold(threshold, trial_id, epoch)
+            case KeepAfter() as once:
+                return self._not_kept(once, trial_id, epoch)
+
+    def _below_percentile(
+        self, settings: Median | Percentile, percentile: float, trial_id: int, epoch: int
+    ) -> bool:
+        if epoch <= settings.n_warmup_epochs:
+            return False
+        row = self._ask(_AMONG_COMPLETE, trial_id, epoch).one()
+        if row.n_complete < settings.n_startup_trials:
+            return False
+        if row.mine is None:  # nothing but NaN
+            return True
+        # As many values on either side as there are, each as near as the nearest: the percentile
+        # of these lies on the same side of the trial's own, and where it may be close is the same.
+        values = [row.next_below, row.mine, row.next_above]
+        counts = [row.below, row.equal, row.n - row.below - row.equal]
+        others = np.repeat(np.array(values, dtype=float), counts)
+        return others.size > 0 and bool(row.mine < np.nanpercentile(others, 100 - percentile))
+
+    def _lost_halving(self, settings: SuccessiveHalving, trial_id: int, epoch: int) -> bool:
+        if find_rung(settings, epoch) is None:
+            return False
+        row = self._ask(_AMONG_REACHED, trial_id, epoch).one()
+        return row.mine is None or not _promoted(row.better, row.n, settings.reduction_factor)
+
+    def _lost_hyperband(self, settings: Hyperband, trial_id: int, epoch: int) -> bool:
+        rung = find_rung(settings, epoch)
+        if rung is None:
+            return False
+        rows = self._ask(_EACH_REACHED, trial_id, epoch).all()
+        bracket_of = {row.trial_id: self._bracket(settings, row) for row in rows}
+        mine = bracket_of[trial_id]
+        if rung < mine:
+            return False
+        rivals = {
+            row.trial_id: row.dice
+            for row in rows
+            if bracket_of[row.trial_id] == mine and row.dice is not None
+        }
+        if trial_id not in rivals:  # NaN
+            return True
+        better = sum(dice > rivals[trial_id] for dice in rivals.values())
+        return not _promoted(better, len(rivals), settings.reduction_factor)
+
+    def _bracket(self, settings: Hyperband, row: Row[Any]) -> int:
+        """The bracket of a trial: of the first number that its hyper-parameters had."""
+        first = json.loads(row.lineage)[0] if row.lineage else row.number
+        return find_bracket(settings, self.study_name, first)
+
+    def _below_threshold(self, settings: Threshold, trial_id: int, epoch: int) -> bool:
+        if epoch <= settings.n_warmup_epochs:
+            return False
+        dice = self._ask(select(_mine), trial_id, epoch).scalar_one()
+        return dice is None or dice < settings.lower
+
+    def _not_kept(self, settings: KeepAfter, trial_id: int, epoch: int) -> bool:
+        if epoch != settings.epoch:
+            return False
+        row = self._ask(_AMONG_BESTS, trial_id, epoch).one()
+        if row.n <= settings.n_startup_trials:
+            return False
+        return row.mine is None or row.better >= settings.share * row.n
+
+    def _ask(self, query: Select[*tuple[Any, ...]], trial_id: int, epoch: int) -> Result[Any]:
+        values = {"study": self.study_id, "trial": trial_id, "epoch": epoch}
+        return self.storage.read(query.params(values))
+
+
+def find_rung(settings: SuccessiveHalving | Hyperband, epoch: int) -> int | None:
+    """The k for which this epoch is `min_epochs` x `reduction_factor`^k, if there is one."""
+    at, rung = settings.min_epochs, 0
+    while at < epoch:
+        at, rung = at * settings.reduction_factor, rung + 1
+    return rung if at == epoch else None
+
+
+def find_bracket(settings: Hyperband, study: str, number: int) -> int:
+    """The bracket of a trial, whose first decision is at rung of the same number: Optuna's draw.
+
+    A bracket s of S, counted from the one that decides last, holds ceil(S x factor^s / (s + 1))
+    parts of the trials (Li et al., "Hyperband", JMLR 18, 2018, algorithm 1).
+    """
+    factor = settings.reduction_factor
+    n = math.floor(math.log(settings.max_epochs / settings.min_epochs, factor)) + 1
+    shares = [math.ceil(n * factor**s / (s + 1)) for s in reversed(range(n))]
+    place = binascii.crc32(f"{study}_{number}".encode()) % sum(shares)
+    return next(bracket for bracket, end in enumerate(accumulate(shares)) if place < end)
+
+
+def build_pruner(settings: PrunerSettings) -> optunas.BasePruner:
+    """Optuna's own pruner of these settings; NopPruner where Optuna has none."""
     match settings:
-        case NoPruner():
-            return NopPruner()
+        case NoPruner() | KeepAfter():
+            return optunas.NopPruner()
         case Median():
             # Optuna prunes at the first step that is not below n_warmup_steps.
-            return MedianPruner(
+            return optunas.MedianPruner(
                 n_startup_trials=settings.n_startup_trials,
                 n_warmup_steps=settings.n_warmup_epochs + 1,
             )
+        case Percentile():
+            return optunas.PercentilePruner(
+                settings.percentile,
+                n_startup_trials=settings.n_startup_trials,
+                n_warmup_steps=settings.n_warmup_epochs + 1,
+            )
+        case SuccessiveHalving():
+            return optunas.SuccessiveHalvingPruner(
+                min_resource=settings.min_epochs, reduction_factor=settings.reduction_factor
+            )
+        case Hyperband():
+            return optunas.HyperbandPruner(
+                min_resource=settings.min_epochs,
+                max_resource=settings.max_epochs,
+                reduction_factor=settings.reduction_factor,
+            )
+        case Threshold():
+            return optunas.ThresholdPruner(
+                lower=settings.lower, n_warmup_steps=settings.n_warmup_epochs + 1
+            )
+
+
+def _promoted(better: int, n: int, factor: int) -> bool:
+    """Whether a trial is in the top 1 / factor of n; the best one always is."""
+    return better <= max(n // factor - 1, 0)

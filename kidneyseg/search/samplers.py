@@ -2,21 +2,35 @@
 
 Every trial gets a sampler seeded by the study's seed and the trial's number. So suggestions do not
 depend on which worker asks, and several workers never draw the same point from the same seed.
+Where a trial's place among the others decides its point (start points, a grid, a sequence), every
+point is handed out once, whoever asks.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
+from kidneyseg.search.cma_es import CmaEsSampler
 from kidneyseg.search.definition import StudyDefinition
-from kidneyseg.search.sampler_settings import TPE, Random, SamplerSettings
+from kidneyseg.search.grid import Point, claim_point, claimed_point, grid_points
+from kidneyseg.search.quasi_random import quasi_random_point
+from kidneyseg.search.rank import FIXED, rank
+from kidneyseg.search.sampler_settings import CMAES, GP, QMC, TPE, Grid, Random
 
-FIXED = "fixed_params"  # where Optuna keeps the hyper-parameters of a trial that was put in line
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Turn:
+    """What the next point of one trial comes from."""
+
+    point: dict[str, Any]  # what the trial's place decides
+    sampler: BaseSampler  # for the rest
 
 
 class StudySampler(BaseSampler):
@@ -24,30 +38,32 @@ class StudySampler(BaseSampler):
 
     def __init__(self, definition: StudyDefinition) -> None:
         self._definition = definition
-        self._sampler: BaseSampler = RandomSampler(seed=definition.seed)
-        self._start_point: dict[str, Any] = {}
+        self._turns: dict[int, _Turn] = {}  # by trial id: several may be drawn side by side
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Seed the sampler for this trial."""
-        self._sampler = build_sampler(
-            self._definition.sampler, trial_seed(self._definition.seed, trial.number)
+        """Seed a sampler for this trial, and give it its point where its place decides it."""
+        if isinstance(self._definition.sampler, Grid) and FIXED not in trial.system_attrs:
+            claim_point(self._grid, study, trial)
+        seed = trial_seed(self._definition.seed, trial.number)
+        self._turns[trial._trial_id] = _Turn(
+            point=start_point(self._definition, study, trial),
+            sampler=build_sampler(self._definition, seed),
         )
-        self._start_point = start_point(self._definition, study, trial)
-        self._sampler.before_trial(study, trial)
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """Hyper-parameters that are drawn together; none at a start point."""
-        if self._start_point:
+        """Hyper-parameters that are drawn together; none where the point is there already."""
+        turn = self._turns[trial._trial_id]
+        if turn.point or FIXED in trial.system_attrs:
             return {}
-        return self._sampler.infer_relative_search_space(study, trial)
+        return turn.sampler.infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Draw those."""
-        return self._sampler.sample_relative(study, trial, search_space)
+        return self._turns[trial._trial_id].sampler.sample_relative(study, trial, search_space)
 
     def sample_independent(
         self,
@@ -56,42 +72,61 @@ class StudySampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        """Draw one: the start point's value where it has one."""
-        if param_name in self._start_point:
-            return self._start_point[param_name]
-        return self._sampler.sample_independent(study, trial, param_name, param_distribution)
+        """Draw one: the point's value where it has one."""
+        turn = self._turns[trial._trial_id]
+        if param_name in turn.point:
+            return turn.point[param_name]
+        return turn.sampler.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(
         self,
-        study: optuna.Study,
+        study: optuna.Study,  # noqa: ARG002 - Optuna's signature
         trial: FrozenTrial,
-        state: TrialState,
-        values: Sequence[float] | None,
+        state: TrialState,  # noqa: ARG002
+        values: Sequence[float] | None,  # noqa: ARG002
     ) -> None:
-        """Let the sampler note what it keeps in the database."""
-        self._sampler.after_trial(study, trial, state, values)
+        """Forget the trial: nothing is kept but what is in the database."""
+        self._turns.pop(trial._trial_id, None)
+
+    @cached_property
+    def _grid(self) -> list[Point]:
+        return grid_points(self._definition)
 
 
 def start_point(
     definition: StudyDefinition, study: optuna.Study, trial: FrozenTrial
 ) -> dict[str, Any]:
-    """The start point of a trial: the k-th trial with hyper-parameters of its own has point k.
+    """The point that a trial has by its place: a start point, or one of a grid or a sequence.
 
-    A trial with those of one that was handed back has none.
+    The k-th trial with hyper-parameters of its own has start point k, and after these the points
+    of the sequence in their order; of a grid, the one that it claimed. A trial with those of one
+    that was handed back has none.
     """
-    if not definition.start_points or FIXED in trial.system_attrs:
+    if FIXED in trial.system_attrs:
         return {}
-    before = study.get_trials(deepcopy=False)[: trial.number]
-    k = sum(FIXED not in other.system_attrs for other in before)
-    return dict(definition.start_points[k]) if k < len(definition.start_points) else {}
+    if isinstance(definition.sampler, Grid):
+        return claimed_point(study, trial)
+    starts = definition.start_points
+    if not starts and not isinstance(definition.sampler, QMC):
+        return {}
+    place = rank(study, trial.number)
+    if place < len(starts):
+        return dict(starts[place])
+    if isinstance(definition.sampler, QMC):
+        return quasi_random_point(definition, definition.sampler, place - len(starts))
+    return {}
 
 
-def build_sampler(settings: SamplerSettings, seed: int) -> BaseSampler:
-    """Optuna's sampler of these settings."""
-    match settings:
-        case TPE():
-            return TPESampler(n_startup_trials=settings.n_startup_trials, seed=seed)
-        case Random():
+def build_sampler(definition: StudyDefinition, seed: int) -> BaseSampler:
+    """The sampler of one trial, for what the trial's place does not decide."""
+    match definition.sampler:
+        case TPE(n_startup_trials=n):
+            return TPESampler(n_startup_trials=n, seed=seed)
+        case GP(n_startup_trials=n):
+            return GPSampler(n_startup_trials=n, seed=seed, warn_independent_sampling=False)
+        case CMAES(population=population):
+            return CmaEsSampler(definition.space, population, seed)
+        case Random() | QMC() | Grid():
             return RandomSampler(seed=seed)
 
 

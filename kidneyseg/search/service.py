@@ -28,6 +28,7 @@ class BegunStudy:
         that this machine does not have.
         """
         environment, study = self.cases.environment, self.study
+        study.storage.patience.seconds = environment.common.patience_minutes * 60
         return Workplace(
             # Each worker has a study of its own: its sampler knows which trial it draws for.
             study=load_study(study.storage, study.name),
@@ -37,6 +38,7 @@ class BegunStudy:
             threads=max(1, count_cores() // n_workers),
             place=place,
             pictures=environment.common.pictures,
+            grace_seconds=environment.common.grace_seconds,
         )
 
 

@@ -1,7 +1,13 @@
-"""Search spaces: what a study varies, as a person writes it, and drawing from it."""
+"""Search spaces: what a study varies, as a person writes it, and drawing from it.
 
-import math
-from typing import Annotated, Any, Literal, Self
+A study varies hyper-parameters, under their plain names, and settings of the network, under dotted
+ones (`network.filters`): the same name in the file, in `--set`, and in the database.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Literal, get_args, get_origin
 
 from optuna.distributions import (
     BaseDistribution,
@@ -10,99 +16,47 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.trial import Trial
-from pydantic import Field, RootModel, create_model, model_validator
+from pydantic import RootModel, create_model
+from pydantic.fields import FieldInfo
 
 from kidneyseg.errors import SettingsError
 from kidneyseg.hyperparameters import Hyperparameters
-from kidneyseg.settings import Part
+from kidneyseg.search.ranges import Choice, FloatRange, IntRange, Range, Value, contains, flat_names
+from kidneyseg.settings import NetworkSettings, Part
 from kidneyseg.toml_files import validate
 
-Value = bool | int | float | str
+NETWORK = "network."  # how the names of network settings begin
 
 
-class _Range(Part):
-    """What every kind of range has."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draw:
+    """What a trial trains with."""
 
-    only_if: dict[str, Value] = {}  # varied only where these hyper-parameters have these values
-
-    def applies(self, values: dict[str, Any]) -> bool:
-        """Whether `only_if` holds for the values drawn and fixed so far."""
-        return all(values.get(name) == value for name, value in self.only_if.items())
+    hyperparameters: Hyperparameters
+    network: NetworkSettings
 
 
-class FloatRange(_Range):
-    """A real number between two ends."""
+class _Point(Hyperparameters):
+    """All that a search space may vary."""
 
-    type: Literal["float"]
-    low: float
-    high: float
-    log: bool = False
-    step: float | None = Field(default=None, gt=0)
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        _check_ends(self.low, self.high, log=self.log)
-        if self.log and self.step is not None:
-            raise ValueError("give log or step, not both")
-        return self
-
-    def distribution(self) -> BaseDistribution:
-        """The range as Optuna's."""
-        return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
-
-    def ends(self) -> tuple[Value, ...]:
-        """The values to check against the hyper-parameters."""
-        return (self.low, self.high)
+    network: NetworkSettings = NetworkSettings()
 
 
-class IntRange(_Range):
-    """A whole number between two ends."""
-
-    type: Literal["int"]
-    low: int
-    high: int
-    log: bool = False
-    step: int = Field(default=1, ge=1)
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        _check_ends(self.low, self.high, log=self.log)
-        if self.log and self.step != 1:
-            raise ValueError("give log or step, not both")
-        return self
-
-    def distribution(self) -> BaseDistribution:
-        """The range as Optuna's."""
-        return IntDistribution(self.low, self.high, log=self.log, step=self.step)
-
-    def ends(self) -> tuple[Value, ...]:
-        """The values to check against the hyper-parameters."""
-        return (self.low, self.high)
-
-
-class Choice(_Range):
-    """One of some values."""
-
-    type: Literal["categorical"]
-    choices: tuple[Value, ...] = Field(min_length=1)
-
-    def distribution(self) -> BaseDistribution:
-        """The choices as Optuna's."""
-        return CategoricalDistribution(self.choices)
-
-    def ends(self) -> tuple[Value, ...]:
-        """The values to check against the hyper-parameters."""
-        return self.choices
-
-
-Range = Annotated[FloatRange | IntRange | Choice, Field(discriminator="type")]
+VARIABLE: dict[str, FieldInfo] = {  # all that may vary, by name
+    **Hyperparameters.model_fields,
+    **{
+        f"{NETWORK}{name}": field
+        for name, field in NetworkSettings.model_fields.items()
+        if name != "pool_size"  # has but one value
+    },
+}
 
 
 class SearchSpace(RootModel[dict[str, Range]]):
-    """Ranges by hyper-parameter, drawn in the order of the file."""
+    """Ranges by the name of what varies, drawn in the order of the file."""
 
     def names(self) -> tuple[str, ...]:
-        """The hyper-parameters that vary."""
+        """The names of what varies."""
         return tuple(self.root)
 
     def without(self, names: set[str]) -> "SearchSpace":
@@ -111,30 +65,39 @@ class SearchSpace(RootModel[dict[str, Range]]):
             {name: range_ for name, range_ in self.root.items() if name not in names}
         )
 
-    def draw(self, trial: Trial, fixed: dict[str, Any]) -> Hyperparameters:
-        """Draw a trial's hyper-parameters; what is neither drawn nor fixed has its default."""
-        values = {**Hyperparameters().model_dump(), **fixed}
+    def choose(
+        self,
+        given: Mapping[str, Any],  # the value of everything that does not vary, see `given_values`
+        value_of: Callable[[str, FloatRange | IntRange | Choice], Value],
+    ) -> dict[str, Value]:
+        """Choose a value from every range that applies, in order; only those are returned."""
+        chosen: dict[str, Value] = {}
         for name, range_ in self.root.items():
-            if range_.applies(values):
-                values[name] = _suggest(trial, name, range_.distribution())
-        return Hyperparameters.model_validate(values)
+            if range_.applies({**given, **chosen}):
+                chosen[name] = value_of(name, range_)
+        return chosen
 
-    def check(self, fixed: dict[str, Any], source: str) -> None:
-        """Try both ends of every range on `Hyperparameters`. Raises SettingsError."""
+    def draw(self, trial: Trial, given: Mapping[str, Any]) -> dict[str, Value]:
+        """Draw a trial's values; Optuna notes them in the database."""
+        return self.choose(given, lambda name, range_: _suggest(trial, name, range_.distribution()))
+
+    def check(self, fixed: Mapping[str, Any], source: str) -> None:
+        """Try the ends of every range on what they are ranges of. Raises SettingsError."""
         check_hyperparameters(fixed, source)
-        earlier = set(Hyperparameters.model_fields) - set(self.root)
+        earlier = set(VARIABLE) - set(self.root)
         for name, range_ in self.root.items():
             _check_whole(name, range_, source)
-            for end in range_.ends():
-                check_hyperparameters({**fixed, name: end}, source)
+            for value in _values_to_try(name, range_):
+                validate(_Point, _nested({**fixed, name: value}), source)
             if unknown := set(range_.only_if) - earlier:
                 raise SettingsError(
                     f"{source}: {name}.only_if names {', '.join(sorted(unknown))}; expected "
                     "hyper-parameters that are fixed or stand earlier in the file"
                 )
+            validate(_Point, _nested(range_.only_if), f"{source}: {name}.only_if")
             earlier.add(name)
 
-    def check_point(self, point: dict[str, Any], source: str) -> None:
+    def check_point(self, point: Mapping[str, Any], source: str) -> None:
         """Check that a start point lies in the space. Raises SettingsError."""
         for name, value in point.items():
             if name not in self.root:
@@ -142,50 +105,71 @@ class SearchSpace(RootModel[dict[str, Range]]):
                     f"{source}: start point sets {name}, which does not vary; expected only "
                     f"{', '.join(self.names())}"
                 )
-            if not _contains(self.root[name].distribution(), value):
+            if not contains(self.root[name], value):
                 raise SettingsError(
                     f"{source}: start point {name} = {value!r} lies outside the search space"
                 )
 
 
-def parse_space(values: dict[str, Any], source: str) -> SearchSpace:
+def parse_space(values: Mapping[str, Any], source: str) -> SearchSpace:
     """Make a search space of a file's values. Raises SettingsError."""
-    for name in values:
-        if name not in Hyperparameters.model_fields:
-            known = ", ".join(Hyperparameters.model_fields)
+    tables: dict[str, Any] = flat_names(values)
+    for name in tables:
+        if name not in VARIABLE:
             raise SettingsError(
-                f"{source}: unknown hyper-parameter {name}; expected one of {known}"
+                f"{source}: unknown hyper-parameter {name}; expected one of {', '.join(VARIABLE)}"
             )
-    fields: dict[str, Any] = dict.fromkeys(values, (Range, ...))
-    file = validate(create_model("SearchSpaceFile", __base__=Part, **fields), values, source)
-    return SearchSpace({name: getattr(file, name) for name in values})
+    fields: dict[str, Any] = dict.fromkeys(tables, (Range, ...))
+    file = validate(create_model("SearchSpaceFile", __base__=Part, **fields), tables, source)
+    return SearchSpace({name: getattr(file, name) for name in tables})
 
 
-def check_hyperparameters(values: dict[str, Any], source: str) -> Hyperparameters:
+def check_hyperparameters(values: Mapping[str, Any], source: str) -> Hyperparameters:
     """Make hyper-parameters of values. Raises SettingsError that names the source and the key."""
-    return validate(Hyperparameters, values, source)
+    return validate(Hyperparameters, dict(values), source)
 
 
-def _check_whole(name: str, range_: "FloatRange | IntRange | Choice", source: str) -> None:
+def given_values(fixed: Mapping[str, Any], network: NetworkSettings) -> dict[str, Value]:
+    """The value of everything in a study that nothing is drawn for, by name."""
+    settings = {f"{NETWORK}{name}": value for name, value in network.model_dump().items()}
+    return {**Hyperparameters().model_dump(), **settings, **fixed}
+
+
+def make_draw(values: Mapping[str, Any]) -> Draw:
+    """What a trial trains with, of values for everything by name."""
+    point = _Point.model_validate(_nested(values))
+    hyperparameters = point.model_dump(exclude={"network"})
+    return Draw(
+        hyperparameters=Hyperparameters.model_validate(hyperparameters), network=point.network
+    )
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by name as their models have them: those of the network in a part of their own."""
+    settings = {
+        name.removeprefix(NETWORK): value
+        for name, value in values.items()
+        if name.startswith(NETWORK)
+    }
+    plain = {name: value for name, value in values.items() if not name.startswith(NETWORK)}
+    return {**plain, "network": settings} if settings else plain
+
+
+def _values_to_try(name: str, range_: FloatRange | IntRange | Choice) -> Iterable[Value]:
+    """Both ends; all of them where one between them may be none of a setting's few values."""
+    if isinstance(range_, IntRange) and get_origin(VARIABLE[name].annotation) is Literal:
+        return islice(range_.values(), 100)
+    return range_.ends()
+
+
+def _check_whole(name: str, range_: FloatRange | IntRange | Choice, source: str) -> None:
     """Ends may be whole where what lies between them is not."""
-    if isinstance(range_, FloatRange) and Hyperparameters.model_fields[name].annotation is int:
+    kind: Any = VARIABLE[name].annotation
+    is_whole = kind is int or all(isinstance(value, int) for value in get_args(kind) or ("",))
+    if isinstance(range_, FloatRange) and is_whole:
         raise SettingsError(
             f'{source}: {name}.type = "float": expected "int", it is a whole number'
         )
-
-
-def _check_ends(low: float, high: float, *, log: bool) -> None:
-    if not (math.isfinite(low) and math.isfinite(high)) or low > high:
-        raise ValueError(f"low {low:g} and high {high:g}: expected low <= high, both finite")
-    if log and low <= 0:
-        raise ValueError(f"low {low:g}: expected above 0 on a log scale")
-
-
-def _contains(distribution: BaseDistribution, value: Value) -> bool:
-    try:
-        return distribution._contains(distribution.to_internal_repr(value))
-    except (ValueError, TypeError):
-        return False
 
 
 def _suggest(trial: Trial, name: str, distribution: BaseDistribution) -> Value:

@@ -1,196 +1,224 @@
-"""How far a study is: read with a few queries of our own, however many trials there are."""
+"""How far a study is: one query of our own (`status_query.py`), however many trials there are."""
 
-import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, String, and_, cast, func, select
+from optuna.distributions import json_to_distribution
+from sqlalchemy import Row, select
 
-from kidneyseg.errors import StudyError
-from kidneyseg.search.budget import State
-from kidneyseg.search.leases import OUTCOME, SURPLUS, WorkerIdentity
+from kidneyseg.errors import StorageLostError, StudyError
+from kidneyseg.search.budget import HANDED_BACK, State
+from kidneyseg.search.identity import WorkerIdentity
+from kidneyseg.search.patience import DATABASE_ERRORS
+from kidneyseg.search.status_query import RECENT, SURPLUS, Part, status_query
 from kidneyseg.search.storage import Storage
-from kidneyseg.search.studies import BUDGET, study_names
-from kidneyseg.search.tables import (
-    leases,
-    studies,
-    study_user_attributes,
-    trial_reports,
-    trial_user_attributes,
-    trial_values,
-    trials,
-)
+from kidneyseg.search.studies import study_names
+from kidneyseg.search.study_status import BestTrial, RunningTrial, StudyStatus, WorkerStatus
+from kidneyseg.search.tables import studies
 
-STATE = cast(trials.c.state, String)
+ALIVE_SECONDS = 90.0  # a worker not seen for longer is gone; it is seen every 15 s
+SET_ASIDE = (HANDED_BACK, SURPLUS)  # kinds of trials that ended without failing
+
+Sheet = Mapping[Part, Sequence[Row[Any]]]  # rows by their part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BestTrial:
-    """The complete trial with the highest validation Dice."""
+class _Kind:
+    """Trials that ended, or did not, in the same way."""
 
-    number: int
-    value: float
-    params: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunningTrial:
-    """A trial that somebody trains."""
-
-    trial: int
-    epoch: int  # finished ones
-    dice: float | None  # of the last finished epoch
-    worker: str  # host and process number; empty when unknown
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StudyStatus:
-    """What `status` shows."""
-
-    study: str
-    n_trials: int  # asked for
-    states: dict[str, int]  # complete, pruned, running, waiting, failed
-    handed_back: int  # trials ended and taken up again under another number
-    best: BestTrial | None
-    workers: list[RunningTrial]
-    epochs: int  # trained; those of a handed-back trial are counted where it goes on
-    hours: float  # spent on trials that are over, over all workers
-
-    @property
-    def finished(self) -> int:
-        """Complete and pruned trials: what the budget counts."""
-        return self.states["complete"] + self.states["pruned"]
+    n: int = 0
+    epochs: int = 0
+    hours: float = 0.0  # from each one's start to its end
+    epoch_hours: float = 0.0  # of their epochs, each trial's at most from its start to its end
 
 
 def read_status(storage: Storage, study: str) -> StudyStatus:
-    """Read a study's status. Raises StudyError where there is no such study."""
-    study_id = find_study_id(storage, study)
-    with storage.engine.connect() as connection:
-        of_study = trials.c.study_id == study_id
-        by_state = (
-            select(STATE.label("state"), func.count().label("n")).where(of_study).group_by(STATE)
-        )
-        states = {row.state: row.n for row in connection.execute(by_state)}
-        handed_back = len(connection.scalars(_set_aside(study_id)).all())
-        best = connection.execute(_best(study_id)).first()
-        running = connection.execute(_running(study_id)).all()
-        times = connection.execute(
-            select(trials.c.datetime_start, trials.c.datetime_complete).where(
-                of_study, trials.c.trial_id.not_in(_set_aside(study_id))
-            )
-        ).all()
-        epochs = connection.scalar(
-            select(func.count())
-            .select_from(trial_reports.join(trials, _same(trial_reports)))
-            .where(of_study, trials.c.trial_id.not_in(_set_aside(study_id)))
-        )
-        budget = connection.scalar(
-            select(study_user_attributes.c.value_json).where(
-                study_user_attributes.c.study_id == study_id,
-                study_user_attributes.c.key == BUDGET,
-            )
-        )
-    return StudyStatus(
-        study=study,
-        n_trials=int(budget or 0),
-        states=_name_states(states, handed_back),
-        handed_back=handed_back,
-        best=_best_trial(storage, best),
-        workers=[_running_trial(row) for row in running],
-        epochs=epochs or 0,
-        hours=sum(_hours(start, end) for start, end in times),
-    )
+    """Read a study's status.
+
+    Hours of work are those of each trial from its start to its end, of a running one of a living
+    worker until now; one that was handed back, and a running one that nobody holds, counts with
+    its finished epochs, as nobody knows when its worker stopped. What pruning saved is what the
+    pruned trials would have cost had each been like the mean complete one, less what they did
+    cost. The time left is that of the missing trials at the pace of the last 50.
+
+    Raises StudyError where there is no such study, StorageLostError where the database is away.
+    """
+    try:
+        rows = storage.read(status_query(study)).all()
+    except DATABASE_ERRORS as error:
+        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        raise StorageLostError(f"{storage.address}: does not answer ({reason})") from error
+    if not any(row.part == Part.STUDY for row in rows):
+        raise _unknown(storage, study)
+    sheet = {part: [row for row in rows if row.part == part] for part in Part}
+    return _assemble(study, sheet)
 
 
 def find_study_id(storage: Storage, study: str) -> int:
     """The number of a study. Raises StudyError that lists the studies there are."""
     query = select(studies.c.study_id).where(studies.c.study_name == study)
-    with storage.engine.connect() as connection:
-        study_id = connection.scalar(query)
-    if study_id is None:
-        known = ", ".join(study_names(storage)) or "none"
-        raise StudyError(f"study {study!r}: not in {storage.address}; the studies there: {known}")
-    return int(study_id)
+    found = storage.read(query).first()
+    if found is None:
+        raise _unknown(storage, study)
+    return int(found.study_id)
 
 
-def _same(table: Any) -> Any:
-    return table.c.trial_id == trials.c.trial_id
+def _unknown(storage: Storage, study: str) -> StudyError:
+    known = ", ".join(study_names(storage)) or "none"
+    return StudyError(f"study {study!r}: not in {storage.address}; the studies there: {known}")
 
 
-def _best(study_id: int) -> Any:
-    return (
-        select(trials.c.trial_id, trials.c.number, trial_values.c.value)
-        .join(trial_values, _same(trial_values))
-        .where(trials.c.study_id == study_id, STATE == State.COMPLETE)
-        .order_by(trial_values.c.value.desc(), trials.c.number)
-        .limit(1)
+def _assemble(study: str, sheet: Sheet) -> StudyStatus:
+    (order,) = sheet[Part.STUDY]
+    now = order.value_1
+    kinds = {row.text_0: _kind(row) for row in sheet[Part.KIND]}
+    states = _states(kinds, sheet)
+    workers = _workers(sheet, now)
+    n_left = max(0, (order.number or 0) - states["complete"] - states["pruned"])
+    saved = _saved(kinds)
+    return StudyStatus(
+        study=study,
+        n_trials=order.number or 0,
+        states=states,
+        handed_back=sum(_of(kinds, kind).n for kind in SET_ASIDE),
+        best=_best(sheet),
+        workers=workers,
+        running=_running(sheet),
+        epochs=sum(kind.epochs for name, kind in kinds.items() if name not in SET_ASIDE),
+        hours=_hours(kinds, sheet, {worker.trial for worker in workers if worker.alive}),
+        saved_epochs=round(saved.epochs),
+        saved_hours=saved.hours,
+        hours_left=None if order.text_0 else _hours_left(n_left, sheet),
+        stop=order.text_0,
+        stop_now=bool(order.value_0),
     )
 
 
-def _running(study_id: int) -> Any:
-    """Running trials with their last report and whoever holds the lease."""
-    last = (
-        select(trial_reports.c.trial_id, func.max(trial_reports.c.step).label("epoch"))
-        .group_by(trial_reports.c.trial_id)
-        .subquery()
-    )
-    at_last = and_(
-        trial_reports.c.trial_id == last.c.trial_id, trial_reports.c.step == last.c.epoch
-    )
-    return (
-        select(trials.c.number, last.c.epoch, trial_reports.c.intermediate_value, leases.c.worker)
-        .outerjoin(last, trials.c.trial_id == last.c.trial_id)
-        .outerjoin(trial_reports, at_last)
-        .outerjoin(leases, trials.c.trial_id == leases.c.trial_id)
-        .where(trials.c.study_id == study_id, STATE == State.RUNNING)
-        .order_by(trials.c.number)
+def _kind(row: Row[Any]) -> _Kind:
+    return _Kind(
+        n=row.number,
+        epochs=round(row.value_0),
+        hours=row.value_1 / 3600,
+        epoch_hours=row.value_2 / 3600,
     )
 
 
-def _set_aside(study_id: int) -> Any:
-    """Ids of trials that ended without failing: handed back, or beyond the budget."""
-    outcome = trial_user_attributes.c.value_json
-    return (
-        select(trials.c.trial_id)
-        .join(trial_user_attributes, _same(trial_user_attributes))
-        .where(
-            trials.c.study_id == study_id,
-            STATE == State.FAIL,
-            trial_user_attributes.c.key == OUTCOME,
-            outcome.like('"handed back%') | (outcome == json.dumps(SURPLUS)),
-        )
-    )
+def _of(kinds: Mapping[str, _Kind], name: str) -> _Kind:
+    return kinds.get(name, _Kind())
 
 
-def _name_states(states: dict[str, int], set_aside: int) -> dict[str, int]:
+def _states(kinds: Mapping[str, _Kind], sheet: Sheet) -> dict[str, int]:
+    """Trials by state. One that was handed back and is not in line again yet is waiting, too."""
+    in_hand = max(0, _of(kinds, HANDED_BACK).n - sheet[Part.COPIES][0].number)
     return {
-        "complete": states.get(State.COMPLETE, 0),
-        "pruned": states.get(State.PRUNED, 0),
-        "running": states.get(State.RUNNING, 0),
-        "waiting": states.get(State.WAITING, 0),
-        "failed": states.get(State.FAIL, 0) - set_aside,
+        "complete": _of(kinds, State.COMPLETE).n,
+        "pruned": _of(kinds, State.PRUNED).n,
+        "running": _of(kinds, State.RUNNING).n,
+        "waiting": _of(kinds, State.WAITING).n + in_hand,
+        "failed": _of(kinds, State.FAIL).n,
     }
 
 
-def _best_trial(storage: Storage, row: Row[Any] | None) -> BestTrial | None:
-    if row is None:
+def _best(sheet: Sheet) -> BestTrial | None:
+    if not sheet[Part.BEST]:
         return None
-    params = storage.optuna.get_trial(row.trial_id).params
-    return BestTrial(number=row.number, value=row.value, params=params)
+    (best,) = sheet[Part.BEST]
+    drawn = sorted(sheet[Part.PARAMETER], key=lambda row: row.number)
+    params = {
+        row.text_0: json_to_distribution(row.text_1).to_external_repr(row.value_0) for row in drawn
+    }
+    return BestTrial(number=best.number, value=best.value_0, params=params)
+
+
+def _running(sheet: Sheet) -> list[RunningTrial]:
+    trials = [_running_trial(row) for row in sheet[Part.RUNNING]]
+    return sorted(trials, key=lambda trial: trial.trial)
 
 
 def _running_trial(row: Row[Any]) -> RunningTrial:
-    identity = WorkerIdentity.parse(row.worker or "")
     return RunningTrial(
         trial=row.number,
-        epoch=row.epoch or 0,
-        dice=row.intermediate_value,
-        worker=f"{identity.host} {identity.pid}" if identity else "",
+        epoch=round(row.value_0 or 0),
+        dice=row.value_1,
+        seconds_per_epoch=row.value_3 / row.value_4 if row.value_4 else None,
+        worker=_name(row.text_0 or ""),
     )
 
 
-def _hours(start: datetime | None, end: datetime | None) -> float:
-    if start is None or end is None:
+def _workers(sheet: Sheet, now: float) -> list[WorkerStatus]:
+    trials = {row.text_0: _running_trial(row) for row in sheet[Part.RUNNING]}
+    return [
+        _worker(row, trials.get(row.text_0), now - row.value_1)
+        for row in sorted(sheet[Part.WORKER], key=lambda row: row.text_0)
+    ]
+
+
+def _worker(row: Row[Any], trial: RunningTrial | None, seen_seconds_ago: float) -> WorkerStatus:
+    return WorkerStatus(
+        worker=_name(row.text_0),
+        device=row.text_1,
+        alive=seen_seconds_ago <= ALIVE_SECONDS,
+        seen_seconds_ago=seen_seconds_ago,
+        trial=trial.trial if trial else None,
+        epoch=trial.epoch if trial else 0,
+        dice=trial.dice if trial else None,
+        seconds_per_epoch=trial.seconds_per_epoch if trial else None,
+    )
+
+
+def _name(worker: str) -> str:
+    """A worker as people call it: host, process, and its place where that holds several."""
+    identity = WorkerIdentity.parse(worker)
+    if identity is None:
+        return ""
+    place = f"/{identity.place}" if identity.place else ""
+    return f"{identity.host} {identity.pid}{place}"
+
+
+def _hours(kinds: Mapping[str, _Kind], sheet: Sheet, held: set[int | None]) -> float:
+    """Hours of work; `held` are the running trials of living workers."""
+    (order,) = sheet[Part.STUDY]
+    over = (State.COMPLETE, State.PRUNED, State.FAIL)
+    hours = sum(_of(kinds, kind).hours for kind in over)
+    hours += sum(_of(kinds, kind).epoch_hours for kind in SET_ASIDE)
+    for row in sheet[Part.RUNNING]:
+        if row.number in held and row.value_2 is not None:
+            hours += max(0.0, order.value_1 - row.value_2) / 3600
+        else:
+            hours += row.value_3 / 3600
+    return hours
+
+
+def _saved(kinds: Mapping[str, _Kind]) -> _Kind:
+    """What pruning saved: nothing where no trial is complete, and never less than nothing."""
+    complete, pruned = _of(kinds, State.COMPLETE), _of(kinds, State.PRUNED)
+    if not complete.n:
+        return _Kind()
+    times = pruned.n / complete.n
+    return _Kind(
+        n=pruned.n,
+        epochs=max(0, round(complete.epochs * times) - pruned.epochs),
+        hours=max(0.0, complete.hours * times - pruned.hours),
+    )
+
+
+def _hours_left(n_left: int, sheet: Sheet) -> float | None:
+    """Hours for the trials left, at the pace at which the last ones were finished.
+
+    The pace is counted over the last 50, at most since the first of today's workers came; where no
+    worker is alive, or none has finished a trial yet, it is unknown.
+    """
+    if n_left == 0:
         return 0.0
-    return (end.replace(tzinfo=UTC) - start.replace(tzinfo=UTC)).total_seconds() / 3600
+    (order,) = sheet[Part.STUDY]
+    now = order.value_1
+    since = [row.value_0 for row in sheet[Part.WORKER] if now - row.value_1 <= ALIVE_SECONDS]
+    ends = sorted(row.value_0 for row in sheet[Part.RECENT])
+    if not since:
+        return None
+    first = min(since) if len(ends) < RECENT else max(min(since), ends[0])
+    n_finished = sum(1 for end in ends if end > first)
+    if not n_finished or now <= first:
+        return None
+    return float(n_left * (now - first) / n_finished / 3600)

@@ -156,9 +156,11 @@ def _engine_arguments(url: URL) -> dict[str, Any]:
         return {
             "pool_pre_ping": True,
             "pool_size": 2,
+            "max_overflow": 30,  # workers of one process: threads, mostly idle
             "connect_args": {
                 "connect_timeout": CONNECT_SECONDS,
                 "options": "-c TimeZone=UTC",
+                "prepare_threshold": None,  # PgBouncer gives each transaction another connection
                 "keepalives_idle": 30,
                 "keepalives_interval": 10,
                 "keepalives_count": 3,

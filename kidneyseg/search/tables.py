@@ -69,6 +69,14 @@ trial_user_attributes = Table(
     Column("value_json", Text),
 )
 
+trial_system_attributes = Table(
+    "trial_system_attributes",
+    _ALL,
+    Column("trial_id", Integer),
+    Column("key", String),
+    Column("value_json", Text),
+)
+
 # What this project adds. Rows go with the trial or study that they belong to.
 
 

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
@@ -15,10 +16,18 @@ import psutil
 
 from kidneyseg.errors import KidneysegError
 from kidneyseg.search.limits import Limits
-from kidneyseg.search.trial_order import END, GO_ON, AnyMessage, Message, TrialOrder
+from kidneyseg.search.trial_order import (
+    END,
+    FOR_THE_WORKER,
+    GO_ON,
+    AnyMessage,
+    Message,
+    TrialOrder,
+)
 
 MODULE = "kidneyseg.search.trial_process"
 LOOK_SECONDS = 0.2  # between two looks at what is not a message
+GONE_SECONDS = 60.0  # that a process which was killed may take to end
 
 
 class TrialProcessDiedError(KidneysegError):
@@ -45,17 +54,17 @@ class TrainingProcess:
         LimitExceededError when it took too much.
         """
         while True:
-            if self._pipe.poll(LOOK_SECONDS):
-                try:
-                    line = self._pipe.recv_bytes()
-                except (EOFError, ConnectionResetError):
-                    self._check_end()
-                    return
-                self._heard = time.monotonic()
-                yield AnyMessage.model_validate_json(line).root
-            else:
-                self._check_limits()
+            self._check_limits()
+            if not self._pipe.poll(LOOK_SECONDS):
                 yield None
+                continue
+            try:
+                line = self._pipe.recv_bytes()
+            except (EOFError, ConnectionResetError):
+                self._check_end()
+                return
+            self._heard = time.monotonic()
+            yield AnyMessage.model_validate_json(line).root
 
     def go_on(self) -> None:
         """Let it train the next epoch."""
@@ -69,13 +78,13 @@ class TrainingProcess:
             self._pipe.send_bytes(END)
 
     def kill(self) -> None:
-        """End it, whatever it does, and wait until it is gone."""
+        """End it, whatever it does, and wait until it is gone, or hangs in a driver for good."""
         self._pipe.close()
         self._process.kill()
-        self._process.join()
+        self._process.join(GONE_SECONDS)
 
     def _check_end(self) -> None:
-        self._process.join()
+        self._process.join(GONE_SECONDS)
         code = self._process.exitcode
         if code == 0:
             return
@@ -108,7 +117,8 @@ def training_process(order: TrialOrder, limits: Limits) -> Iterator[TrainingProc
     process = context.Process(  # type: ignore[attr-defined]
         target=_train, args=(order.model_dump_json(), theirs), daemon=True
     )
-    with _signals_blocked():  # what is started here never sees a Ctrl-C meant for its parent
+    resource_tracker.ensure_running()  # which would unblock them again
+    with _signals_blocked():  # what is started here never sees a signal meant for its parent
         process.start()
     theirs.close()  # so that its end is seen here
     running = TrainingProcess(process, ours, limits)
@@ -135,7 +145,7 @@ def _context() -> multiprocessing.context.BaseContext:
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    blocked = {signal.SIGINT, signal.SIGTERM}
+    blocked = {getattr(signal, name) for name in FOR_THE_WORKER if hasattr(signal, name)}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
     try:
         yield

@@ -104,3 +104,6 @@ class AnyMessage(RootModel[Annotated[Message, Field(discriminator="kind")]]):
 
 GO_ON = b"go on"
 END = b"end"
+
+# Signals that are sent to a whole group of processes: the worker alone decides what they mean.
+FOR_THE_WORKER = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")

@@ -20,6 +20,7 @@ from kidneyseg.ct.slices import SliceDataset
 from kidneyseg.errors import one_line
 from kidneyseg.model.recording import Recording, record, resume
 from kidneyseg.search.trial_order import (
+    FOR_THE_WORKER,
     GO_ON,
     CaseFolder,
     EpochReport,
@@ -37,8 +38,8 @@ TRACEBACK_CHARACTERS = 4000
 
 def train_trial(order_json: str, pipe: Connection) -> None:
     """Be the process: train as ordered, tell of it through the pipe, end where it says so."""
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP"):
-        if hasattr(signal, name):  # sent to the whole group: the worker decides what they mean
+    for name in FOR_THE_WORKER:
+        if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     answers = _answers(pipe)
     order = TrialOrder.model_validate_json(order_json)

@@ -1,35 +1,68 @@
-"""Hyper-parameters that vary in a study and can change nothing in it."""
+"""What varies in a study and can change nothing in it."""
 
-from kidneyseg.hyperparameters import Hyperparameters
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 from kidneyseg.search.definition import StudyPlan
+from kidneyseg.search.ranges import Choice, FloatRange, IntRange, Value, contains
+from kidneyseg.search.space import given_values
 from kidneyseg.settings import Environment
+
+Ranges = Mapping[str, FloatRange | IntRange | Choice]
 
 
 def without_effect(plan: StudyPlan, environment: Environment) -> list[str]:
-    """Sentences on hyper-parameters that vary in a study and can change nothing in it."""
-    varied, fixed = plan.space.root, {**Hyperparameters().model_dump(), **plan.fixed}
-    max_epochs = environment.training.max_epochs
-    found = []
+    """Sentences on what varies in a study and can change nothing in it."""
+    varied, given = plan.space.root, given_values(plan.fixed, environment.network)
+    return [
+        *_of_ranges(varied, given),
+        *_of_decay(varied, given, environment.training.max_epochs),
+        *_of_losses(varied, given),
+        *_of_border(varied, given),
+    ]
+
+
+def _of_ranges(varied: Ranges, given: Mapping[str, Value]) -> Iterator[str]:
+    """Ranges of one value, and ranges that never apply. Network settings have no other such."""
+    for name, range_ in varied.items():
+        if len(set(range_.ends())) == 1:
+            yield f"{name} does not vary: {range_.ends()[0]} is all that its range holds"
+        for other, value in range_.only_if.items():
+            if other in varied and not contains(varied[other], value):
+                yield f"{name} never applies: {other} is never {value} in this search space"
+            if other not in varied and given[other] != value:
+                yield f"{name} never applies: {other} is {given[other]}, not {value}"
+
+
+def _of_decay(varied: Ranges, given: Mapping[str, Any], max_epochs: int) -> Iterator[str]:
+    smallest = int(_least(varied, given, "step_size"))
     for name in ("step_size", "gamma"):
-        step = varied.get("step_size")
-        smallest = min(step.ends()) if step is not None else fixed["step_size"]
-        if name in varied and int(smallest) >= max_epochs:
-            found.append(
+        if name in varied and smallest >= max_epochs:
+            yield (
                 f"{name} has no effect: StepLR first decays after {smallest} epochs, and training "
                 f"ends after {max_epochs} at the latest (training.max_epochs)"
             )
-    if "border_sigma_px" in varied and "border_weight" not in varied and not fixed["border_weight"]:
-        found.append("border_sigma_px has no effect: border_weight is 0")
+    if "step_size" in varied and "gamma" not in varied and given["gamma"] == 1:
+        yield "step_size has no effect: gamma is 1, which is no decay"
+
+
+def _of_losses(varied: Ranges, given: Mapping[str, Any]) -> Iterator[str]:
     if {"alpha", "beta"} <= set(varied):
-        found.append("alpha and beta vary together: under Adam only their ratio has an effect")
-    elif fixed["alpha"] == 0 and "beta" in varied and "alpha" not in varied:
-        found.append("beta has no effect: alpha is 0, and Adam does not feel a loss's size")
-    elif fixed["beta"] == 0 and "alpha" in varied and "beta" not in varied:
-        found.append("alpha has no effect: beta is 0, and Adam does not feel a loss's size")
-    if fixed["beta"] == 0 and "beta" not in varied:
-        found += [
-            f"{name} has no effect: beta is 0, and pixel weights belong to the cross-entropy"
-            for name in ("border_weight", "border_sigma_px")
-            if name in varied
-        ]
-    return found
+        yield "alpha and beta vary together: under Adam only their ratio has an effect"
+    for name, other in (("beta", "alpha"), ("alpha", "beta")):
+        if name in varied and other not in varied and given[other] == 0:
+            yield f"{name} has no effect: {other} is 0, and Adam does not feel a loss's size"
+
+
+def _of_border(varied: Ranges, given: Mapping[str, Any]) -> Iterator[str]:
+    if "border_sigma_px" in varied and "border_weight" not in varied and not given["border_weight"]:
+        yield "border_sigma_px has no effect: border_weight is 0"
+    for name in ("border_weight", "border_sigma_px"):
+        if name in varied and "beta" not in varied and given["beta"] == 0:
+            yield (
+                f"{name} has no effect: beta is 0, and pixel weights belong to the cross-entropy"
+            )
+
+
+def _least(varied: Ranges, given: Mapping[str, Any], name: str) -> Any:
+    return min(varied[name].ends()) if name in varied else given[name]

@@ -1,6 +1,7 @@
 """A worker: takes trials of a study, one after another, until the budget is reached."""
 
 import random
+import traceback
 from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -9,21 +10,22 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 
 from kidneyseg.errors import KidneysegError, StorageLostError, one_line
-from kidneyseg.search.budget import SURPLUS, Ledger, read_ledger
+from kidneyseg.search.budget import SURPLUS, Ledger, State, read_ledger
 from kidneyseg.search.events import EpochFinished, Event, Stopped, TakenOver, TrialFinished, Waiting
 from kidneyseg.search.failures import stop_where_all_fail
 from kidneyseg.search.hand_back import end_trial, hand_back, reap_trial
 from kidneyseg.search.leases import Heart
 from kidneyseg.search.objective import TrialFailedError, Workplace, run_trial
-from kidneyseg.search.orders import read_order
 from kidneyseg.search.patience import DATABASE_ERRORS, is_outage
-from kidneyseg.search.twins import find_twin, take_over
 from kidneyseg.search.studies import Study
 from kidneyseg.search.training_process import TrialProcessDiedError
+from kidneyseg.search.twins import find_twin, take_over
 
 MAX_FAILURES = 3  # trials of this worker that fail in a row before it stops
 MAX_REDRAWS = 3  # other points drawn, where one is trained already, before the worker waits for it
 POLL_SECONDS = 1.0  # between two looks while others work on the last trials
+TRACEBACK = "traceback"  # trial attribute: the last lines of why it failed
+TRACEBACK_CHARACTERS = 4000
 CROWD = 8  # running trials beyond which a worker waits a little before it asks for its first
 
 
@@ -41,7 +43,9 @@ def work(workplace: Workplace, n_trials: int | None = None) -> Generator[Event, 
     stays away.
     """
     try:
-        with Heart(workplace.study, workplace.device, workplace.place) as heart:
+        with Heart(
+            workplace.study, workplace.device, workplace.place, workplace.grace_seconds
+        ) as heart:
             yield from _Worker(workplace, heart, n_trials).work()
     except DATABASE_ERRORS as error:
         if not is_outage(error):
@@ -67,9 +71,9 @@ class _Worker:
         failures = redraws = 0
         waited = False
         self._spread()
-        while not self._shall_stop():
+        while not self.workplace.stopping.is_set():
             self.heart.reap()
-            order = read_order(study.storage, study.id)
+            order = self.heart.hear()
             if order.stop is not None:
                 yield Stopped(reason=order.stop)
                 return
@@ -89,13 +93,15 @@ class _Worker:
                 yield event
                 ended = event if isinstance(event, TrialFinished) else None
             redraws = redraws + 1 if ended is None else 0
-            failures = failures + 1 if ended is not None and ended.state == "FAIL" else 0
-            if ended is not None and failures:
+            if ended is None or ended.goes_on:
+                continue
+            failures = failures + 1 if ended.state == State.FAIL else 0
+            if failures:
                 stop_where_all_fail(study, ended.reason)
             if failures >= MAX_FAILURES:
                 raise KidneysegError(
                     f"study {study.name!r}: {failures} trials in a row failed, the last one: "
-                    f"{ended.reason if ended else 'unknown'}"
+                    f"{ended.reason}"
                 )
 
     def _shall_stop(self) -> bool:
@@ -151,7 +157,7 @@ class _Worker:
     def _run(self, trial: optuna.Trial, *, may_redraw: bool) -> Generator[Event, None, None]:
         """Run a trial, or take over the result of one with the same hyper-parameters."""
         study = self.workplace.study
-        study.definition.space.draw(trial, study.definition.fixed)
+        study.definition.draw(trial)
         while (twin := find_twin(study, trial)) is not None:
             if twin.is_finished:
                 source = take_over(study, trial, twin.trial)
@@ -177,10 +183,15 @@ def _end_failed(study: Study, trial: optuna.Trial, error: Exception) -> None:
     if isinstance(error, TrialProcessDiedError):
         reap_trial(study, trial._trial_id, one_line(error))
         return
-    if isinstance(error, TrialFailedError):
-        with suppress(UpdateFinishedTrialError):  # taken over meanwhile
-            trial.set_user_attr("traceback", error.traceback)
+    with suppress(UpdateFinishedTrialError):  # taken over meanwhile
+        trial.set_user_attr(TRACEBACK, _last_lines(error))
     end_trial(study, trial._trial_id, f"failed: {one_line(error)}")
+
+
+def _last_lines(error: Exception) -> str:
+    if isinstance(error, TrialFailedError):
+        return error.traceback
+    return "".join(traceback.format_exception(error))[-TRACEBACK_CHARACTERS:]
 
 
 class _Redrawn(Exception):  # noqa: N818 - nothing is wrong
@@ -190,12 +201,14 @@ class _Redrawn(Exception):  # noqa: N818 - nothing is wrong
 def _finished(
     ledger: Ledger, number: int, last: EpochFinished | None, reason: str, n_trials: int
 ) -> TrialFinished:
+    in_hand = ledger.states[number] == State.IN_HAND
     return TrialFinished(
         trial=number,
-        state=ledger.states[number].value,
+        state=State.FAIL.value if in_hand else ledger.states[number].value,
         dice=None if last is None else last.best_dice,
         epochs=0 if last is None else last.epoch,
         reason=reason,
         finished=ledger.tally().finished,
         n_trials=n_trials,
+        goes_on=in_hand or number in ledger.copies,
     )

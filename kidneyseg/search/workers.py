@@ -6,9 +6,10 @@ They share one process and its few connections to the database.
 import queue
 import threading
 from collections.abc import Generator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 
+from kidneyseg.errors import Terminated
 from kidneyseg.search.events import Event
 from kidneyseg.search.objective import Workplace
 from kidneyseg.search.worker import work
@@ -53,14 +54,22 @@ def work_together(
                 failure = failure or item.error
             else:
                 yield item
-    finally:
+    except BaseException:
         for workplace in workplaces:
             workplace.stopping.set()
             workplace.study.storage.patience.hurry()
-        for thread in threads:
-            thread.join()
+        raise
+    finally:
+        _join(threads)
     if failure is not None:
         raise failure
+
+
+def _join(threads: Sequence[threading.Thread]) -> None:
+    """Wait until all are through. Another SIGTERM changes nothing; another Ctrl-C is obeyed."""
+    while waiting := [thread for thread in threads if thread.is_alive()]:
+        with suppress(Terminated):
+            waiting[0].join()
 
 
 def _work(

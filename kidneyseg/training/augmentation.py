@@ -52,17 +52,17 @@ class Augmentation:
         grid = F.affine_grid(theta, [n, 1, rows, columns], align_corners=False)
         knots = torch.randn(n, 2, ELASTIC_KNOTS, ELASTIC_KNOTS) * ELASTIC * self.strength
         bend = F.interpolate(knots, size=(rows, columns), mode="bicubic", align_corners=True)
-        return (grid + bend.permute(0, 2, 3, 1)).to(images.device)
+        return (grid + bend.permute(0, 2, 3, 1)).to(images.device, non_blocking=True)
 
     def _change_intensities(self, images: Tensor) -> Tensor:
         """Gamma and noise on images in [-1, 1]."""
         n = len(images)
         gamma = (1 + GAMMA) ** self._uniform(n)
         bright = (images + 1) / 2
-        changed = bright.clamp(0, 1) ** gamma.view(-1, 1, 1, 1).to(images.device)
+        changed = bright.clamp(0, 1) ** gamma.view(-1, 1, 1, 1).to(images.device, non_blocking=True)
         level = self._uniform(n).abs() * NOISE
         noise = torch.randn(images.shape) * level.view(-1, 1, 1, 1)
-        return (changed * 2 - 1 + noise.to(images.device)).clamp(-1, 1)
+        return (changed * 2 - 1 + noise.to(images.device, non_blocking=True)).clamp(-1, 1)
 
     def _uniform(self, n: int) -> Tensor:  # (n,) in [-strength, strength]
         return (torch.rand(n) * 2 - 1) * self.strength

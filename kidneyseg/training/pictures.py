@@ -5,8 +5,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion
+from torch import Tensor
 
 from kidneyseg.ct.slices import SliceDataset
+from kidneyseg.training.inputs import SliceInputs
 
 TRUE_COLOUR = (0, 158, 255)  # blue and orange: told apart by the colour-blind too
 PREDICTED_COLOUR = (255, 140, 0)
@@ -29,6 +31,17 @@ def fullest_slices(slices: SliceDataset) -> dict[str, int]:
         name: int(np.flatnonzero(volumes == volume)[kidney[volumes == volume].argmax()])
         for volume, name in enumerate(slices.case_names)
     }
+
+
+def outlines(
+    inputs: SliceInputs,
+    predicted: Tensor,  # (N, 1, H, W) bool
+) -> list[NDArray[np.uint8]]:  # (ZOOM H, ZOOM W, 3) each
+    """The labelled slice of each input with its true and its predicted outline."""
+    middle = inputs.images[:, inputs.images.shape[1] // 2]
+    planes = (middle, inputs.kidney()[:, 0], predicted[:, 0])
+    stacks = [plane.cpu().numpy() for plane in planes]
+    return [outline(*three) for three in zip(*stacks, strict=True)]
 
 
 def outline(

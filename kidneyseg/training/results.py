@@ -37,7 +37,9 @@ class EpochResult:
     seconds: float
     slices_per_second: float  # trained
     skipped_steps: int  # whose loss or gradient was not finite
-    small_batch_size: int  # halved where memory ran out
+    small_batch_size: int  # trained at once; halved where memory ran out
+    evaluation_batch_size: int  # validated at once; the same
+    memory_bytes: int  # the most taken: on a GPU in this epoch, on the CPU since the process began
 
 
 class EpochSums:

@@ -3,6 +3,7 @@
 # mypy: disallow-untyped-calls=False
 # Most of nibabel has no types.
 
+from itertools import permutations, product
 from pathlib import Path
 
 import nibabel as nib
@@ -24,8 +25,12 @@ from kidneyseg.ct.volumes import (
 from kidneyseg.model import prediction
 from kidneyseg.model.folder import Model
 from kidneyseg.model.prediction import predict_mask, predict_slices
+from kidneyseg.settings import DataSettings
 
 N_SLICES, ROWS, COLUMNS = 11, 52, 80
+ORIENTATIONS = sorted(  # all 48
+    "".join(names) for axes in permutations(("RL", "AP", "SI")) for names in product(*axes)
+)[::5]
 
 
 @pytest.fixture
@@ -92,12 +97,18 @@ def test_every_slice_is_predicted_once_and_in_order(model: Model, scan: Volume[n
 
 
 @pytest.mark.parametrize("model", [{}, {"input_slices": 3}], indirect=True)
-@pytest.mark.parametrize("batch_size", [1, 2, 5, 100])
+@pytest.mark.parametrize("block_slices", [3, 64])
+@pytest.mark.parametrize("batch_size", [2, 5, 8, 100])
 def test_where_a_batch_ends_does_not_matter(
-    model: Model, scan: Volume[np.int16], batch_size: int, monkeypatch: pytest.MonkeyPatch
+    model: Model,
+    scan: Volume[np.int16],
+    batch_size: int,
+    block_slices: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     expected = predict_mask(model, scan)
-    monkeypatch.setattr(prediction, "BATCH_SIZE", batch_size)
+    monkeypatch.setattr(prediction, "BLOCK_SLICES", block_slices)
+    monkeypatch.setitem(prediction.BATCH_SIZE, "cpu", batch_size)
     differing = (predict_mask(model, scan) != expected).mean()
     assert differing < 1e-4  # other batches, other roundings of a float32
 
@@ -123,10 +134,14 @@ def test_a_higher_threshold_gives_a_smaller_mask(model: Model, scan: Volume[np.i
     assert sizes[0] > sizes[1] > sizes[2] > 0
 
 
-@pytest.mark.parametrize("axes", ["RAS", "LPS", "SRA", "PIL", "AIR"])
+@pytest.mark.parametrize("pixels", [{"downsampling": 2}, {"spacing_mm": 1.9}], ids=str)
+@pytest.mark.parametrize("axes", ORIENTATIONS)
 def test_the_same_scan_stored_otherwise_gives_the_same_mask(
-    model: Model, scan_path: Path, axes: str, tmp_path: Path
+    model: Model, scan_path: Path, axes: str, pixels: dict[str, float], tmp_path: Path
 ) -> None:
+    preprocessing = DataSettings.model_validate({**pixels, "slice_size": (32, 32)})
+    description = model.description.model_copy(update={"preprocessing": preprocessing})
+    model = Model(network=model.network, description=description, device=model.device)
     image = nib.Nifti1Image.from_filename(scan_path)
     turn = ornt_transform(io_orientation(image.affine), axcodes2ornt(tuple(axes)))
     turned_path = tmp_path / "turned.nii.gz"
@@ -145,3 +160,37 @@ def test_a_mask_has_the_scans_shape_and_two_values(model: Model, scan: Volume[np
     assert mask.shape == (N_SLICES, ROWS, COLUMNS)
     assert mask.dtype == np.uint8
     assert set(np.unique(mask)) == {0, 1}
+
+
+def test_the_mask_is_one_part_of_full_resolution_and_not_only_its_middle(
+    model: Model, scan: Volume[np.int16]
+) -> None:
+    """Cropping to what is above the threshold changes nothing: brute force with a high one."""
+    threshold = float(np.quantile(brute_force(model, scan)[:, :, 8:72], 0.995))
+    description = model.description.model_copy(update={"threshold": threshold})
+    other = Model(network=model.network, description=description, device=model.device)
+    probabilities = brute_force(model, scan)
+    clear = np.abs(probabilities - threshold) > 1e-4
+    mask = predict_mask(other, scan)
+    assert mask.any()
+    np.testing.assert_array_equal(mask[clear], probabilities[clear] > threshold)
+
+
+def mirrored(scan: Volume[np.int16]) -> Volume[np.int16]:
+    return Volume(array=np.ascontiguousarray(scan.array[:, :, ::-1]), geometry=scan.geometry)
+
+
+def test_with_flips_a_mirrored_scan_gives_the_mirrored_mask(
+    model: Model, scan: Volume[np.int16]
+) -> None:
+    flipped = predict_mask(model, mirrored(scan), flips=True)[:, :, ::-1]
+    assert (flipped != predict_mask(model, scan, flips=True)).mean() < 1e-3
+    plain = predict_mask(model, mirrored(scan))[:, :, ::-1]
+    assert (plain != predict_mask(model, scan)).mean() > 0.01
+
+
+def test_flips_average_probabilities_not_masks(model: Model, scan: Volume[np.int16]) -> None:
+    both = (brute_force(model, scan) + brute_force(model, mirrored(scan))[:, :, ::-1]) / 2
+    clear = np.abs(both - 0.5) > 1e-4
+    mask = predict_mask(model, scan, flips=True)
+    np.testing.assert_array_equal(mask[clear], both[clear] > 0.5)

@@ -57,7 +57,7 @@ def test_its_weights_are_those_of_the_best_epoch(longer: DevelopmentCases, tmp_p
         cases="",
     )
     training = Training(setup, *longer.datasets(list(longer.prepare())), CPU)
-    training.network = model.network
+    training.network.load_state_dict(model.network.state_dict())
     assert training.validate().dice_of_case == model.description.validation.dice_of_case
 
 

@@ -5,28 +5,41 @@ import pwd
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import optuna
+import psutil
 import psycopg
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import insert, make_url
 
+from kidneyseg.hyperparameters import Hyperparameters
+from kidneyseg.model.description import ModelDescription, Validation
+from kidneyseg.model.folder import save_model
+from kidneyseg.network import build_quicknat
+from kidneyseg.provenance import Provenance
 from kidneyseg.search import worker
 from kidneyseg.search.definition import StudyFile, StudyPlan
 from kidneyseg.search.events import EpochFinished, TrialStarted
-from kidneyseg.search.objective import Workplace
+from kidneyseg.search.identity import WorkerIdentity
+from kidneyseg.search.identity import _started as identify_start
+from kidneyseg.search.objective import Workplace, _order
 from kidneyseg.search.pruner_settings import NoPruner
 from kidneyseg.search.service import begin_study
 from kidneyseg.search.space import parse_space
 from kidneyseg.search.storage import Storage, open_storage
-from kidneyseg.settings import Environment
+from kidneyseg.search.studies import Study, open_study
+from kidneyseg.search.tables import leases
+from kidneyseg.search.trial_order import TrialOrder
+from kidneyseg.settings import DataSettings, Environment, NetworkSettings
 
 SPACE = {
     "learning_rate": {"type": "float", "low": 1e-3, "high": 1e-1, "log": True},
@@ -257,10 +270,9 @@ def fake_trial(
     workplace: Workplace, trial: optuna.Trial
 ) -> Generator[TrialStarted | EpochFinished, None, None]:
     """Draw, report two epochs and tell, as `run_trial` does, without a training."""
-    definition = workplace.study.definition
-    values = definition.space.draw(trial, definition.fixed)
+    beta = workplace.study.definition.draw(trial).hyperparameters.beta
     yield TrialStarted(trial=trial.number, hyperparameters=dict(trial.params))
-    dice = 1 / (1 + values.beta)
+    dice = 1 / (1 + beta)
     for epoch in (1, 2):
         trial.report(dice * epoch / 2, epoch)
         yield EpochFinished(
@@ -276,7 +288,109 @@ def fake_trial(
 
 
 @pytest.fixture
+def many_epochs(environment: Environment) -> Environment:
+    """Give settings of trials that take long enough to have a middle."""
+    training = environment.training.model_copy(update={"max_epochs": 8, "patience": 99})
+    return environment.model_copy(update={"training": training})
+
+
+@pytest.fixture
+def long_trials(
+    many_epochs: Environment, build_plan: Callable[..., StudyPlan]
+) -> Callable[..., Workplace]:
+    """Create the study `tiny` of long trials, or go on with it; give a place to work on it."""
+
+    def build(storage: Storage, plan: StudyPlan | None = None) -> Workplace:
+        begun = begin_study(storage, "tiny", plan or build_plan(), many_epochs)
+        return begun.workplace("cpu")
+
+    return build
+
+
+@pytest.fixture
+def build_order() -> Callable[..., TrialOrder]:
+    """Order the training of a trial's hyper-parameters, with parts of the order replaced."""
+
+    def build(workplace: Workplace, trial: optuna.Trial, **parts: Any) -> TrialOrder:
+        order = _order(workplace, trial.number, workplace.study.definition.draw(trial))
+        return order.model_copy(update=parts)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def begin_trial() -> Callable[..., optuna.Trial]:
+    """Begin a trial of a study, with a lease of `worker`, as far as its hyper-parameters."""
+
+    def begin(study: Study, worker: str | None = None) -> optuna.Trial:
+        trial = study.optuna.ask()
+        study.definition.draw(trial)
+        if worker is not None:
+            row = {"trial_id": trial._trial_id, "worker": worker, "beat": 0}
+            study.storage.change(insert(leases).values(row))
+        return trial
+
+    return begin
+
+
+@pytest.fixture(scope="session")
+def dead_worker() -> WorkerIdentity:
+    """Identify a worker of this machine whose process ran and ended."""
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+        identity = replace(
+            WorkerIdentity.mine(),
+            pid=process.pid,
+            started=identify_start(psutil.Process(process.pid)),
+        )
+        process.kill()
+    return identity
+
+
+@pytest.fixture
 def quick_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let workers run trials that train nothing."""
     monkeypatch.setattr(worker, "run_trial", fake_trial)
     monkeypatch.setattr(worker, "POLL_SECONDS", 0.01)
+
+
+@pytest.fixture
+def study(
+    storage: Storage, build_plan: Callable[..., StudyPlan], environment: Environment
+) -> Study:
+    """Give the study `tiny` in a SQLite database, of data that are not there."""
+    definition = build_plan().definition(environment, data="d" * 64, split="e" * 64)
+    return open_study(storage, "tiny", definition)
+
+
+@pytest.fixture
+def either_study(
+    either_storage: Storage, build_plan: Callable[..., StudyPlan], environment: Environment
+) -> Study:
+    """Give the study `tiny` in a database of either kind, of data that are not there."""
+    definition = build_plan().definition(environment, data="d" * 64, split="e" * 64)
+    return open_study(either_storage, "tiny", definition)
+
+
+@pytest.fixture(scope="session")
+def save_a_model() -> Callable[[Path, float], Path]:
+    """Save a model folder of the smallest network, with the validation Dice given."""
+    settings = NetworkSettings(filters=2, kernel_size=1)
+    provenance = Provenance(data="d", split="e", code="f", versions={}, seed=0, device="", host="")
+
+    def save(folder: Path, dice: float) -> Path:
+        description = ModelDescription(
+            format=1,
+            network=settings,
+            preprocessing=DataSettings(downsampling=2, slice_size=(32, 32)),
+            threshold=0.5,
+            hyperparameters=Hyperparameters(),
+            validation=Validation(
+                epoch=1, dice=dice, dice_of_case={"a": dice}, loss=1.0, small_batch_size=4
+            ),
+            provenance=provenance,
+            weights_sha256="",
+        )
+        save_model(folder, build_quicknat(settings, dropout=0.0), description)
+        return folder
+
+    return save

@@ -5,17 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.trial import FixedTrial
 
+from kidneyseg.environment_files import load_environment
 from kidneyseg.errors import SettingsError, StudyError
-from kidneyseg.search.definition import (
-    TPE,
-    Median,
-    StudyDefinition,
-    StudyPlan,
-    check_same,
-    load_plan,
-)
-from kidneyseg.settings import Environment
+from kidneyseg.hyperparameters import Hyperparameters
+from kidneyseg.search.definition import StudyDefinition, StudyPlan, check_same, load_plan
+from kidneyseg.search.pruner_settings import Median
+from kidneyseg.search.sampler_settings import TPE
+from kidneyseg.search.space import make_draw
+from kidneyseg.search.without_effect import without_effect
+from kidneyseg.settings import Environment, NetworkSettings
+from kidneyseg.toml_files import shipped_folder
 
 STUDY = """
 search_space = "space"
@@ -39,6 +40,17 @@ log = true
 type = "float"
 low = 0.05
 high = 5.0
+"""
+
+LARGE_GRID = """
+[batch_size]
+type = "int"
+low = 1
+high = 200
+[step_size]
+type = "int"
+low = 1
+high = 60
 """
 
 WriteFiles = Callable[..., None]
@@ -82,17 +94,69 @@ def test_a_plan_is_made_of_its_two_files(write_files: WriteFiles) -> None:
     assert plan.file.seed == 7
 
 
-def test_the_shipped_study_asks_what_the_report_asked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+SHIPPED = ["lr_loss", "batch", "dropout", "scheduler", "network", "channels", "all"]
+
+
+def test_every_experiment_of_the_report_is_shipped_as_a_study() -> None:
+    for kind in ("studies", "search_spaces"):
+        assert {path.stem for path in shipped_folder(kind).glob("*.toml")} == set(SHIPPED)
+
+
+@pytest.mark.parametrize("machine", ["local", "cluster"])
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_study_begins_with_the_reports_values_and_varies_nothing_in_vain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, machine: str
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan, environment = load_plan(name, {}), load_environment(machine, {})
+    assert without_effect(plan, environment) == []
+    definition = plan.definition(environment, data="d", split="s")
+    first = make_draw({**definition.given, **plan.start_points[0]})
+    report = Hyperparameters()  # its StepLR never fired within 6 epochs, as gamma = 1 does not
+    fires = first.hyperparameters.step_size < environment.training.max_epochs
+    assert first.hyperparameters.gamma == 1 or not fires
+    decay = {"step_size": report.step_size, "gamma": report.gamma}
+    assert first.hyperparameters.model_copy(update=decay) == report
+    varied = {key for key in plan.space.names() if key.startswith("network.")}
+    for key in varied:
+        setting = key.removeprefix("network.")
+        assert getattr(first.network, setting) == getattr(NetworkSettings(), setting)
+    assert set(plan.space.names()) == set(plan.start_points[0])
+
+
+def test_a_shipped_study_is_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     plan = load_plan("lr_loss", {})
     ranges = {name: range_.ends() for name, range_ in plan.space.root.items()}
     assert ranges == {"learning_rate": (1e-4, 1e-2), "beta": (0.05, 5.0)}
     assert plan.fixed == {"alpha": 1.0}
     assert plan.start_points == ({"learning_rate": 0.001, "beta": 0.5},)
-    assert isinstance(plan.file.pruner, Median)
-    assert plan.file.pruner.n_warmup_epochs == 2
+    assert plan.file.pruner == Median(name="median", n_startup_trials=4, n_warmup_epochs=2)
+
+
+def test_a_setting_that_varies_is_not_given_by_set(write_files: WriteFiles) -> None:
+    write_files(space=SPACE + '[network.filters]\ntype = "int"\nlow = 4\nhigh = 8\n')
+    load_plan("mine", {}, ["network.kernel_size", "training.patience"])
+    with pytest.raises(SettingsError) as caught:
+        load_plan("mine", {}, ["network.kernel_size", "network.filters"])
+    assert str(caught.value) == (
+        "--set network.filters: the search space varies it; expected one of the two"
+    )
+
+
+def test_what_is_drawn_goes_before_the_environments_network(
+    write_files: WriteFiles, environment: Environment
+) -> None:
+    write_files(
+        study=STUDY.replace("beta = 0.5", "beta = 0.5\nnetwork.filters = 6"),
+        space=SPACE + '[network.filters]\ntype = "int"\nlow = 5\nhigh = 8\n',
+    )
+    definition = load_plan("mine", {}).definition(environment, data="d", split="s")
+    again = StudyDefinition.model_validate_json(definition.model_dump_json())
+    draw = again.draw(FixedTrial(dict(again.start_points[0])))  # type: ignore[arg-type]
+    assert draw.hyperparameters == Hyperparameters(learning_rate=0.001, beta=0.5, alpha=1.0)
+    assert draw.network == environment.network.model_copy(update={"filters": 6})
+    assert environment.network.filters == 4
 
 
 def test_set_on_a_searched_name_fixes_it(write_files: WriteFiles) -> None:
@@ -118,12 +182,42 @@ def test_a_start_point_of_nothing_but_fixed_values_is_left_out(write_files: Writ
     [
         ("seed = 0", SPACE, "studies/mine.toml: search_space is missing"),
         (STUDY + "n_start = 3", SPACE, "studies/mine.toml: unknown key sampler.n_start; expected"),
-        (STUDY.replace("tpe", "grid"), SPACE, "studies/mine.toml: sampler: "),
+        (STUDY.replace("tpe", "gird"), SPACE, "studies/mine.toml: sampler: "),
         (STUDY.replace("seed = 7", "seed = -1"), SPACE, "studies/mine.toml: seed = -1: expected"),
         (
             STUDY.replace("alpha = 1.0", "alpha = -1.0"),
             SPACE,
             "studies/mine.toml: alpha = -1.0: expected greater than or equal to 0",
+        ),
+        (
+            STUDY.replace("alpha = 1.0", "network.filters = 8"),
+            SPACE,
+            "studies/mine.toml: network.filters is a setting, which no study fixes; expected it in",
+        ),
+        (
+            STUDY.replace("beta = 0.5", "network.filters = 8"),
+            SPACE,
+            "studies/mine.toml: start point sets network.filters, which does not vary",
+        ),
+        (
+            STUDY.replace('"tpe"\nn_startup_trials = 8', '"grid"'),
+            SPACE,
+            "search_spaces/space.toml: learning_rate has no step, which a grid needs; expected st",
+        ),
+        (
+            STUDY.replace('"tpe"\nn_startup_trials = 8', '"grid"'),
+            LARGE_GRID,
+            "search_spaces/space.toml: a grid of 12000 points; expected at most 10000",
+        ),
+        (
+            STUDY.replace('"tpe"\nn_startup_trials = 8', '"cmaes"'),
+            SPACE + '[sampling]\ntype = "categorical"\nchoices = ["uniform", "balanced"]',
+            "search_spaces/space.toml: sampling is categorical, which CMA-ES cannot draw; expected",
+        ),
+        (
+            STUDY.replace('"tpe"\nn_startup_trials = 8', '"cmaes"'),
+            SPACE + "only_if = { learning_rate = 0.001 }",
+            "search_spaces/space.toml: beta has only_if, which CMA-ES cannot draw; expected",
         ),
         (STUDY.replace("alpha", "alpa"), SPACE, "studies/mine.toml: unknown key alpa; expected"),
         (

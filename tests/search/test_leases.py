@@ -1,41 +1,34 @@
-"""Dead workers are told from slow ones; their trials are taken up again, three times at most."""
+"""Dead workers are told from slow ones, and from those that lost the database; all go on."""
 
 import os
-import subprocess
-import sys
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
 
 import optuna
-import psutil
 import pytest
 from optuna.trial import TrialState
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 
-from kidneyseg.search import leases as module
-from kidneyseg.search.definition import StudyDefinition, StudyPlan
-from kidneyseg.search.leases import (
-    ATTEMPT,
-    GRACE_SECONDS,
-    HANDED_BACK,
-    MAX_ATTEMPTS,
-    OUTCOME,
-    Lease,
-    Watcher,
-    WorkerIdentity,
-    end_trial,
-    hand_back,
-    reap_trial,
-)
-from kidneyseg.search.storage import Storage
-from kidneyseg.search.studies import Study, open_study
-from kidneyseg.search.tables import leases
-from kidneyseg.settings import Environment
+from kidneyseg.search import patience
+from kidneyseg.search.budget import HANDED_BACK, OUTCOME, read_ledger
+from kidneyseg.search.hand_back import ATTEMPT, end_trial, put_in_line
+from kidneyseg.search.identity import WorkerIdentity
+from kidneyseg.search.leases import COPY_SECONDS, GRACE_SECONDS, Heart, Watcher
+from kidneyseg.search.lineage import lineage
+from kidneyseg.search.orders import ask_for, ask_to_stop
+from kidneyseg.search.storage import open_storage
+from kidneyseg.search.studies import Study, load_study
+from kidneyseg.search.tables import leases, workers
 
-POINT = {"learning_rate": 0.01, "beta": 0.5}
-ELSEWHERE = WorkerIdentity(host="elsewhere", machine="m", pid=7, started=1.0)
+BeginTrial = Callable[..., optuna.Trial]
+ELSEWHERE = str(WorkerIdentity(host="elsewhere", machine="m", pid=7, started=1.0))
+LOOK = GRACE_SECONDS / 8  # between two looks, as hearts have it
+QUICK = 0.08  # seconds of grace: a hundred beats a second
 
 
 class Clock:
@@ -49,117 +42,86 @@ class Clock:
 
 
 @pytest.fixture
+def study(either_study: Study) -> Study:
+    return either_study
+
+
+@pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr("kidneyseg.search.leases.time.monotonic", clock)
     return clock
 
 
-@pytest.fixture
-def definition(build_plan: Callable[..., StudyPlan], environment: Environment) -> StudyDefinition:
-    return build_plan().definition(environment, data="d", split="s")
-
-
-@pytest.fixture
-def study(either_storage: Storage, definition: StudyDefinition) -> Study:
-    return open_study(either_storage, "tiny", definition)
-
-
-def running_trial(study: Study, worker: str | None = None) -> optuna.Trial:
-    """A trial that draws, with a lease of `worker`."""
-    trial = study.optuna.ask()
-    study.definition.space.draw(trial, study.definition.fixed)
-    if worker is not None:
-        row = {"trial_id": trial._trial_id, "worker": worker, "beat": 0}
-        with study.storage.engine.begin() as connection:
-            connection.execute(insert(leases).values(row))
-    return trial
-
-
 def beat(study: Study, trial: optuna.Trial) -> None:
     change = update(leases).where(leases.c.trial_id == trial._trial_id)
-    with study.storage.engine.begin() as connection:
-        connection.execute(change.values(beat=leases.c.beat + 1))
+    study.storage.change(change.values(beat=leases.c.beat + 1))
 
 
 def beats(study: Study, trial: optuna.Trial) -> int:
     query = select(leases.c.beat).where(leases.c.trial_id == trial._trial_id)
-    with study.storage.engine.connect() as connection:
-        return int(connection.execute(query).scalar_one())
+    return int(study.storage.read(query).scalar_one())
 
 
-def dead_process() -> WorkerIdentity:
-    """A process of this machine that ran and ended."""
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
-        mine = WorkerIdentity.mine()
-        identity = replace(mine, pid=process.pid, started=time.time())
-        process.kill()
-    return identity
+def reaped_after(watcher: Watcher, clock: Clock, seconds: float) -> list[int]:
+    """What is reaped by somebody who looks regularly for so long."""
+    until = clock.now + seconds
+    reaped = []
+    while clock.now + LOOK <= until:
+        clock.now += LOOK
+        reaped += watcher.reap()
+    clock.now = until
+    return reaped + watcher.reap()
 
 
-def test_an_identity_comes_back_from_its_text() -> None:
-    mine = WorkerIdentity.mine()
-    again = WorkerIdentity.parse(str(mine))
-    assert again is not None
-    assert (again.host, again.machine, again.pid) == (mine.host, mine.machine, os.getpid())
-    assert again.started == pytest.approx(mine.started, abs=0.01)
+def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
-@pytest.mark.parametrize("text", ["", "somebody", "a b c d", "host machine 12"])
-def test_any_other_text_is_nobody(text: str) -> None:
-    assert WorkerIdentity.parse(text) is None
-
-
-def test_a_process_that_runs_is_not_gone_and_one_that_ended_is() -> None:
-    assert not WorkerIdentity.mine().is_gone()
-    assert dead_process().is_gone()
-
-
-def test_a_number_that_another_process_has_now_is_gone() -> None:
-    mine = WorkerIdentity.mine()
-    assert replace(mine, started=mine.started - 1000).is_gone()
-
-
-def test_a_process_that_ended_but_was_not_waited_for_is_gone() -> None:
-    with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        started = psutil.Process(process.pid).create_time()
-        identity = replace(WorkerIdentity.mine(), pid=process.pid, started=started)
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # a zombie now
-        assert identity.is_gone()
-
-
-def test_of_another_machine_or_container_nobody_knows() -> None:
-    gone = dead_process()
-    assert not replace(gone, host="elsewhere").is_gone()
-    assert not replace(gone, machine="another boot").is_gone()
+def registered(study: Study) -> list[str]:
+    return list(study.storage.read(select(workers.c.worker)).scalars())
 
 
 def test_a_lease_says_who_trains_and_beats_while_it_lasts(
-    study: Study, monkeypatch: pytest.MonkeyPatch
+    study: Study, begin_trial: BeginTrial
 ) -> None:
-    monkeypatch.setattr(module, "BEAT_SECONDS", 0.01)
-    trial = running_trial(study)
-    with Lease(study.storage, trial._trial_id):
-        with study.storage.engine.connect() as connection:
-            worker = connection.execute(select(leases.c.worker)).scalar_one()
-        identity = WorkerIdentity.parse(worker)
-        assert identity is not None
-        assert identity.pid == os.getpid()
-        deadline = time.monotonic() + 10
-        while beats(study, trial) < 3 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert beats(study, trial) >= 3
-    last = beats(study, trial)
-    time.sleep(0.05)
-    assert beats(study, trial) == last
+    trial = begin_trial(study)
+    with Heart(study, "cpu", place=2, grace_seconds=QUICK) as heart:
+        with heart.lease(trial._trial_id):
+            worker = study.storage.read(select(leases.c.worker)).scalar_one()
+            assert worker == str(WorkerIdentity.mine(place=2))
+            assert f" {os.getpid()} " in worker
+            wait_until(lambda: beats(study, trial) >= 3)
+        last = beats(study, trial)
+        time.sleep(5 * QUICK)
+        assert beats(study, trial) <= last + 1  # one may have been under way
+
+
+def test_a_worker_is_in_the_table_while_it_works(study: Study) -> None:
+    with Heart(study, "cuda:1", place=0), Heart(study, "cpu", place=1):
+        assert sorted(registered(study)) == [str(WorkerIdentity.mine(place)) for place in (0, 1)]
+        devices = study.storage.read(select(workers.c.device)).scalars()
+        assert sorted(devices) == ["cpu", "cuda:1"]
+    assert registered(study) == []
+
+
+def test_a_worker_between_two_trials_is_seen_too(study: Study) -> None:
+    long_ago = datetime(2000, 1, 1)  # noqa: DTZ001 - the table's times have no zone
+    with Heart(study, "cpu", grace_seconds=QUICK):
+        study.storage.change(update(workers).values(seen=long_ago))
+        seen = select(workers.c.seen)
+        wait_until(lambda: bool(study.storage.read(seen).scalar_one() > long_ago))
 
 
 def test_a_lease_outlives_a_database_that_is_away_for_a_while(
-    study: Study, monkeypatch: pytest.MonkeyPatch
+    study: Study, begin_trial: BeginTrial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "BEAT_SECONDS", 0.01)
-    trial = running_trial(study)
+    trial = begin_trial(study)
     engine = study.storage.engine
+    monkeypatch.setattr(patience, "FIRST_PAUSE_SECONDS", 0.01)
     refused = 0
 
     def away() -> None:
@@ -167,21 +129,49 @@ def test_a_lease_outlives_a_database_that_is_away_for_a_while(
         refused += 1
         raise OperationalError("away", None, Exception("away"))
 
-    with Lease(study.storage, trial._trial_id):
+    with Heart(study, "cpu", grace_seconds=QUICK) as heart, heart.lease(trial._trial_id):
         with monkeypatch.context() as patch:
             patch.setattr(engine, "begin", away)
-            deadline = time.monotonic() + 10
-            while refused < 3 and time.monotonic() < deadline:
-                time.sleep(0.01)
-        assert refused >= 3
+            wait_until(lambda: refused >= 3)
         before = beats(study, trial)
-        while beats(study, trial) <= before and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert beats(study, trial) > before
+        wait_until(lambda: beats(study, trial) > before)
 
 
-def test_a_trial_of_a_dead_process_of_this_machine_is_reaped_at_once(study: Study) -> None:
-    trial = running_trial(study, worker=str(dead_process()))
+def test_a_heart_outlives_any_error_of_its_own_watch(
+    study: Study, begin_trial: BeginTrial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = begin_trial(study)
+    tried = 0
+
+    def broken(_: Watcher) -> list[int]:
+        nonlocal tried
+        tried += 1
+        raise KeyError("study")
+
+    monkeypatch.setattr(Watcher, "reap", broken)
+    with Heart(study, "cpu", grace_seconds=QUICK) as heart, heart.lease(trial._trial_id):
+        wait_until(lambda: tried >= 3 and beats(study, trial) >= 3)
+
+
+def test_a_heart_hears_that_running_trials_shall_stop_and_that_they_no_longer_shall(
+    study: Study,
+) -> None:
+    with Heart(study, "cpu", grace_seconds=QUICK) as heart:
+        assert heart.hear().stop is None
+        ask_to_stop(study.storage, study.id, "later")
+        assert heart.hear().stop == "later"
+        assert not heart.shall_stop_now
+        ask_to_stop(study.storage, study.id, "now", now=True)
+        wait_until(lambda: heart.shall_stop_now)  # without being asked
+        ask_for(study.storage, study.id, 1)
+        assert heart.hear().n_trials == 1
+        assert not heart.shall_stop_now
+
+
+def test_a_trial_of_a_dead_process_of_this_machine_is_reaped_at_once(
+    study: Study, begin_trial: BeginTrial, dead_worker: WorkerIdentity
+) -> None:
+    trial = begin_trial(study, worker=str(dead_worker))
     assert Watcher(study).reap() == [trial.number]
     ended, copy = study.optuna.trials
     assert ended.state == TrialState.FAIL
@@ -191,106 +181,139 @@ def test_a_trial_of_a_dead_process_of_this_machine_is_reaped_at_once(study: Stud
     assert Watcher(study).reap() == []
 
 
-def test_a_trial_of_a_living_process_is_never_reaped_while_it_beats(
-    study: Study, clock: Clock
+def test_a_heart_reaps_without_being_asked(
+    study: Study, begin_trial: BeginTrial, dead_worker: WorkerIdentity
 ) -> None:
-    trial = running_trial(study, worker=str(ELSEWHERE))
+    begin_trial(study, worker=str(dead_worker))
+    with Heart(study, "cpu", grace_seconds=QUICK):
+        wait_until(lambda: study.optuna.trials[0].state == TrialState.FAIL)
+
+
+def test_a_trial_of_a_living_process_is_never_reaped_while_it_beats(
+    study: Study, begin_trial: BeginTrial, clock: Clock
+) -> None:
+    trial = begin_trial(study, worker=ELSEWHERE)
     watcher = Watcher(study)
     for _ in range(5):
-        assert watcher.reap() == []
-        clock.now += 0.9 * GRACE_SECONDS
+        assert reaped_after(watcher, clock, 0.9 * GRACE_SECONDS) == []
         beat(study, trial)
 
 
-@pytest.mark.parametrize("worker", [str(ELSEWHERE), "somebody", None])
+@pytest.mark.parametrize("worker", [ELSEWHERE, "somebody", None])
 def test_a_trial_that_stands_still_is_reaped_after_the_grace_period(
-    study: Study, clock: Clock, worker: str | None
+    study: Study, begin_trial: BeginTrial, clock: Clock, worker: str | None
 ) -> None:
-    trial = running_trial(study, worker=worker)
+    trial = begin_trial(study, worker=worker)
     watcher = Watcher(study)
     assert watcher.reap() == []
-    clock.now += GRACE_SECONDS
-    assert watcher.reap() == []
-    clock.now += 1
-    assert watcher.reap() == [trial.number]
+    assert reaped_after(watcher, clock, GRACE_SECONDS) == []
+    assert reaped_after(watcher, clock, 1) == [trial.number]
 
 
-def test_the_grace_period_begins_when_the_watcher_first_looks(study: Study, clock: Clock) -> None:
+def test_the_grace_period_begins_when_the_watcher_first_looks(
+    study: Study, begin_trial: BeginTrial, clock: Clock
+) -> None:
     """No matter how long the trial has stood still, or what other clocks say."""
-    running_trial(study, worker=str(ELSEWHERE))
+    begin_trial(study, worker=ELSEWHERE)
     clock.now += 100 * GRACE_SECONDS
     watcher = Watcher(study)
     assert watcher.reap() == []
-    clock.now += 0.5 * GRACE_SECONDS
-    assert watcher.reap() == []
+    assert reaped_after(watcher, clock, 0.9 * GRACE_SECONDS) == []
 
 
-def test_a_handed_back_trial_is_taken_up_with_its_hyperparameters_at_the_same_attempt(
-    study: Study,
+def test_who_could_not_look_for_long_takes_nobody_for_dead(
+    study: Study, begin_trial: BeginTrial, clock: Clock
 ) -> None:
-    running_trial(study)  # the start point
-    trial = running_trial(study)
-    drawn = dict(trial.params)
-    assert drawn != POINT
-    assert hand_back(study, study.storage.optuna.get_trial(trial._trial_id))
-    assert study.optuna.trials[1].user_attrs[OUTCOME] == HANDED_BACK
-    again = running_trial(study)
-    assert (again.number, again.params) == (2, drawn)
-    assert again.user_attrs[ATTEMPT] == 1
+    """The database was away, the machine slept: the others have not beaten either."""
+    trial = begin_trial(study, worker=ELSEWHERE)
+    watcher = Watcher(study)
+    assert reaped_after(watcher, clock, 0.9 * GRACE_SECONDS) == []
+    clock.now += 10 * GRACE_SECONDS
+    assert watcher.reap() == []
+    assert reaped_after(watcher, clock, GRACE_SECONDS) == []
+    assert reaped_after(watcher, clock, 1) == [trial.number]  # it is dead after all
 
 
-def test_a_trial_handed_back_before_it_drew_keeps_its_start_point(study: Study) -> None:
-    trial = study.optuna.ask()
-    assert hand_back(study, study.storage.optuna.get_trial(trial._trial_id))
-    assert running_trial(study).params == POINT
+def test_a_look_that_took_long_because_the_database_was_away_counts_as_no_look(
+    study: Study, begin_trial: BeginTrial, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin_trial(study, worker=ELSEWHERE)
+    watcher = Watcher(study)
+    watcher.reap()
+    connect, left = study.storage.engine.connect, 3
+    monkeypatch.setattr(patience, "FIRST_PAUSE_SECONDS", 0.001)
+
+    def away() -> Any:
+        nonlocal left
+        if left:
+            left -= 1
+            clock.now += GRACE_SECONDS
+            raise OperationalError("away", None, Exception("away"))
+        return connect()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(study.storage.engine, "connect", away)
+        assert watcher.reap() == []
+    assert left == 0
 
 
-def test_a_trial_handed_back_twice_before_it_drew_keeps_its_hyperparameters(study: Study) -> None:
-    running_trial(study)
-    drawn = running_trial(study)
-    for trial in (drawn, None):
-        waiting = trial or study.optuna.ask()
-        assert hand_back(study, study.storage.optuna.get_trial(waiting._trial_id))
-    assert running_trial(study).params == drawn.params
+@pytest.fixture
+def watchers(address: str, study: Study) -> Iterator[list[Watcher]]:
+    """Eight, each with a connection of its own."""
+    storages = [open_storage(address) for _ in range(8)]
+    yield [Watcher(load_study(storage, study.name)) for storage in storages]
+    for storage in storages:
+        storage.engine.dispose()
 
 
-def test_a_trial_without_hyperparameters_is_ended_and_not_put_in_line(study: Study) -> None:
-    running_trial(study)
-    trial = study.optuna.ask()
-    assert hand_back(study, study.storage.optuna.get_trial(trial._trial_id))
-    states = [each.state for each in study.optuna.trials]
-    assert states == [TrialState.RUNNING, TrialState.FAIL]
+@pytest.mark.slow
+def test_8_who_reap_40_dead_trials_at_once_put_40_copies_in_line(
+    study: Study, watchers: list[Watcher], begin_trial: BeginTrial, dead_worker: WorkerIdentity
+) -> None:
+    for _ in range(40):
+        begin_trial(study, worker=str(dead_worker))
+    ready = threading.Barrier(len(watchers))
 
+    def reap(watcher: Watcher) -> list[int]:
+        ready.wait(30)
+        return watcher.reap()
 
-def test_hyperparameters_whose_workers_die_are_tried_three_times_in_all(study: Study) -> None:
-    for attempt in range(1, MAX_ATTEMPTS + 1):
-        trial = running_trial(study, worker=str(ELSEWHERE))
-        assert trial.params == POINT
-        assert trial.user_attrs.get(ATTEMPT, 1) == attempt
-        assert reap_trial(study, study.storage.optuna.get_trial(trial._trial_id))
+    with ThreadPoolExecutor(len(watchers)) as threads:
+        reaped = list(threads.map(reap, watchers))
+    assert sorted(number for each in reaped for number in each) == list(range(40))
     trials = study.optuna.trials
-    assert len(trials) == MAX_ATTEMPTS == 3
-    assert {trial.state for trial in trials} == {TrialState.FAIL}
-    assert trials[-1].user_attrs[OUTCOME] == "failed: its worker died, 3 times"
+    assert [trial.state for trial in trials[:40]] == [TrialState.FAIL] * 40
+    assert [trial.state for trial in trials[40:]] == [TrialState.WAITING] * 40
+    assert sorted(lineage(trial) for trial in trials[40:]) == [(k,) for k in range(40)]
 
 
-def test_a_hand_back_is_no_attempt(study: Study) -> None:
-    for _ in range(MAX_ATTEMPTS + 2):
-        trial = running_trial(study)
-        hand_back(study, study.storage.optuna.get_trial(trial._trial_id))
-    assert running_trial(study).params == POINT
+def test_a_hand_back_that_was_killed_in_the_middle_is_mended(
+    study: Study, begin_trial: BeginTrial, clock: Clock
+) -> None:
+    trial = begin_trial(study)
+    end_trial(study, trial._trial_id, f"{HANDED_BACK}: its worker died")
+    watcher = Watcher(study)
+    watcher.reap()
+    clock.now += COPY_SECONDS
+    watcher.reap()
+    assert len(study.optuna.trials) == 1  # somebody may be about to copy it
+    clock.now += 1
+    watcher.reap()
+    watcher.reap()
+    assert len(study.optuna.trials) == 2
+    assert lineage(study.optuna.trials[1]) == (trial.number,)
+    assert begin_trial(study).params == trial.params
 
 
-def test_two_who_reap_the_same_trial_put_it_in_line_once(study: Study) -> None:
-    trial = running_trial(study, worker=str(dead_process()))
-    seen = study.storage.optuna.get_trial(trial._trial_id)
-    assert [reap_trial(study, seen), reap_trial(study, seen)] == [True, False]
-    assert [each.state for each in study.optuna.trials] == [TrialState.FAIL, TrialState.WAITING]
-
-
-def test_a_finished_trial_is_not_ended_again(study: Study) -> None:
-    trial = running_trial(study)
-    study.optuna.tell(trial, 0.5)
-    assert not end_trial(study, study.storage.optuna.get_trial(trial._trial_id), "too late")
-    assert study.optuna.trials[0].state == TrialState.COMPLETE
-    assert OUTCOME not in study.optuna.trials[0].user_attrs
+def test_a_hand_back_that_goes_well_needs_no_mending(
+    study: Study, begin_trial: BeginTrial, clock: Clock
+) -> None:
+    trial = begin_trial(study)
+    end_trial(study, trial._trial_id, f"{HANDED_BACK}: its worker died")
+    watcher = Watcher(study)
+    watcher.reap()
+    put_in_line(study, trial.number)
+    clock.now += 2 * COPY_SECONDS
+    watcher.reap()
+    assert len(study.optuna.trials) == 2
+    assert read_ledger(study.storage, study.id).in_hand == []

@@ -10,7 +10,8 @@ from optuna.trial import FixedTrial
 
 from kidneyseg.errors import SettingsError
 from kidneyseg.hyperparameters import Hyperparameters
-from kidneyseg.search.space import SearchSpace, parse_space
+from kidneyseg.search.space import VARIABLE, SearchSpace, given_values, make_draw, parse_space
+from kidneyseg.settings import NetworkSettings
 
 RATE = {"type": "float", "low": 1e-4, "high": 1e-2, "log": True}
 BATCH = {"type": "int", "low": 4, "high": 32, "step": 4}
@@ -25,9 +26,14 @@ def refusal(values: dict[str, Any], fixed: dict[str, Any] | None = None) -> str:
     return message
 
 
+def drawn(space: SearchSpace, trial: optuna.Trial, **fixed: Any) -> Hyperparameters:
+    given = given_values(fixed, NetworkSettings())
+    return make_draw({**given, **space.draw(trial, given)}).hyperparameters
+
+
 def draws(space: SearchSpace, n: int = 60, **fixed: Any) -> list[Hyperparameters]:
     study = optuna.create_study(sampler=RandomSampler(seed=0))
-    return [space.draw(study.ask(), fixed) for _ in range(n)]
+    return [drawn(space, study.ask(), **fixed) for _ in range(n)]
 
 
 @pytest.mark.parametrize(
@@ -53,6 +59,13 @@ def draws(space: SearchSpace, n: int = 60, **fixed: Any) -> list[Hyperparameters
         ({"batch_size": {**BATCH, "log": True}}, "batch_size: give log or step, not both"),
         ({"batch_size": {**BATCH, "low": 4.5}}, "batch_size.low = 4.5: expected a valid integer"),
         ({"batch_size": {"type": "categorical", "choices": []}}, "batch_size.choices = []: "),
+        ({"network": {"filter": BATCH}}, "unknown hyper-parameter network.filter; expected one of"),
+        ({"network": {"pool_size": BATCH}}, "unknown hyper-parameter network.pool_size; expected"),
+        ({"network": 3}, "unknown hyper-parameter network; expected one of"),
+        (
+            {"network": {"filters": {**BATCH, "lo": 1}}},
+            "unknown key network.filters.lo; expected one of only_if",
+        ),
     ],
 )
 def test_a_malformed_range_is_refused(values: dict[str, Any], expected: str) -> None:
@@ -70,6 +83,21 @@ def test_a_malformed_range_is_refused(values: dict[str, Any], expected: str) -> 
         ("batch_size", {"type": "int", "low": 1, "high": 5000}, "batch_size = 5000: expected"),
         ("gamma", {"type": "categorical", "choices": [0.5, 2, 1]}, "gamma = 2: expected"),
         ("alpha", {"type": "categorical", "choices": [1, "high"]}, "alpha = 'high': expected"),
+        ("network.filters", {"type": "int", "low": 1, "high": 8}, "network.filters = 1: expected"),
+        ("network.kernel_size", {"type": "int", "low": 3, "high": 9, "step": 2}, "size = 9: expe"),
+        ("network.kernel_size", {"type": "int", "low": 3, "high": 5}, "kernel_size = 4: expected"),
+        ("network.filters", {"type": "float", "low": 8, "high": 9}, 'expected "int", it is a whol'),
+        ("network.kernel_size", {"type": "float", "low": 3, "high": 5}, 'type = "float": expect'),
+        (
+            "network.activation",
+            {"type": "categorical", "choices": ["relu", "gelu"]},
+            "network.activation = 'gelu': expected 'relu' or 'prelu'",
+        ),
+        (
+            "beta",
+            {"type": "int", "low": 1, "high": 2, "only_if": {"network.activation": "gelu"}},
+            "beta.only_if: network.activation = 'gelu': expected",
+        ),
     ],
 )
 def test_both_ends_and_every_choice_must_be_hyperparameters(
@@ -99,6 +127,45 @@ def test_only_if_must_name_what_is_fixed_or_stands_earlier() -> None:
     assert "only_if names momentum" in refusal({"beta": {**RATE, "only_if": {"momentum": 1}}})
     early = {"batch_size": BATCH, "beta": {**RATE, "only_if": {"batch_size": 4}}}
     parse_space(early, "space.toml").check({}, "space.toml")
+
+
+NETWORK = {
+    "network": {
+        "bottleneck": {"type": "categorical", "choices": ["convolution", "dense"]},
+        "filters": {"type": "int", "low": 8, "high": 64, "step": 8},
+        "kernel_size": {
+            "type": "int",
+            "low": 3,
+            "high": 7,
+            "step": 2,
+            "only_if": {"sampling": "balanced", "network.bottleneck": "dense"},
+        },
+    }
+}
+
+
+def test_network_settings_vary_under_dotted_names_and_the_others_are_the_studys() -> None:
+    space = parse_space(NETWORK, "space.toml")
+    assert space.names() == ("network.bottleneck", "network.filters", "network.kernel_size")
+    space.check({}, "space.toml")
+    base = NetworkSettings(activation="prelu", kernel_size=1)
+    given = given_values({"beta": 0.25, "sampling": "balanced"}, base)
+    study = optuna.create_study(sampler=RandomSampler(seed=0))
+    kernels: dict[str, set[int]] = {"dense": set(), "convolution": set()}
+    for _ in range(40):
+        trial = study.ask()
+        draw = make_draw({**given, **space.draw(trial, given)})
+        assert draw.network.filters == trial.params["network.filters"]
+        assert draw.network.activation == "prelu"
+        assert draw.hyperparameters == Hyperparameters(beta=0.25, sampling="balanced")
+        kernels[draw.network.bottleneck].add(draw.network.kernel_size)
+    assert kernels == {"dense": {3, 5, 7}, "convolution": {1}}
+
+
+def test_every_network_setting_but_the_pool_may_vary() -> None:
+    assert {f"network.{name}" for name in NetworkSettings.model_fields} - set(VARIABLE) == {
+        "network.pool_size"
+    }
 
 
 def test_ranges_are_optunas() -> None:
@@ -152,8 +219,8 @@ def test_only_if_decides_what_varies() -> None:
         FixedTrial({"border_weight": 4.0, "border_sigma_px": 1.5}),
         FixedTrial({"border_weight": 0.0}),
     )
-    assert space.draw(with_border, {}).border_sigma_px == 1.5  # type: ignore[arg-type]
-    assert space.draw(without, {}).border_sigma_px == default  # type: ignore[arg-type]
+    assert drawn(space, with_border).border_sigma_px == 1.5  # type: ignore[arg-type]
+    assert drawn(space, without).border_sigma_px == default  # type: ignore[arg-type]
 
 
 def test_only_if_looks_at_fixed_values_and_defaults_too() -> None:

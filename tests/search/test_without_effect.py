@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from kidneyseg.search.definition import StudyFile, StudyPlan
-from kidneyseg.search.space import Value, parse_space
+from kidneyseg.search.ranges import Value
+from kidneyseg.search.space import parse_space
 from kidneyseg.search.without_effect import without_effect
 from kidneyseg.settings import Environment
 
@@ -14,6 +15,8 @@ ENVIRONMENT = Environment.model_validate(
 )
 STEPS = {"type": "int", "low": 2, "high": 50}
 LATE = {"type": "int", "low": 6, "high": 50}
+ODD = {"type": "int", "low": 3, "high": 7, "step": 2}
+LARGE = {"network": {"filters": 64}}
 REAL = {"type": "float", "low": 0.5, "high": 1.0}
 
 
@@ -36,6 +39,9 @@ def sentences(space: dict[str, Any], **fixed: Value) -> list[str]:
         ({"gamma": REAL}, {"step_size": 2}),
         ({"border_sigma_px": REAL}, {}),
         ({"border_sigma_px": REAL, "border_weight": REAL}, {"border_weight": 0.0}),
+        ({"network": {"filters": STEPS}}, {}),
+        ({"beta": {**REAL, "only_if": {"network.activation": "relu"}}}, {}),
+        ({"batch_size": STEPS, "beta": {**REAL, "only_if": {"batch_size": 3}}}, {}),
     ],
 )
 def test_nothing_is_said_of_what_has_an_effect(
@@ -54,6 +60,22 @@ def test_nothing_is_said_of_what_has_an_effect(
         ({"beta": REAL}, {"alpha": 0.0}, ["beta has no effect", "alpha is 0"]),
         ({"alpha": REAL}, {"beta": 0.0}, ["alpha has no effect", "beta is 0"]),
         ({"border_weight": REAL}, {"beta": 0.0}, ["border_weight has no effect", "cross-entropy"]),
+        ({"step_size": STEPS}, {"gamma": 1.0}, ["step_size has no effect", "no decay"]),
+        (
+            {"network": {"filters": {**STEPS, "high": 2}}},
+            {},
+            ["network.filters does not vary: 2 is all"],
+        ),
+        (
+            {"network": {"kernel_size": {**ODD, "only_if": {"network.filters": 8}}}},
+            {},
+            ["network.kernel_size never applies: network.filters is 64, not 8"],
+        ),
+        (
+            {"network": {"filters": STEPS, "kernel_size": {**ODD, "only_if": LARGE}}},
+            {},
+            ["network.kernel_size never applies: network.filters is never 64 in this search"],
+        ),
     ],
 )
 def test_what_has_none_is_named_with_the_reason(

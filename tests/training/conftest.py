@@ -17,12 +17,13 @@ from kidneyseg.training.trainer import Training
 def build_training(
     tiny_cases: DevelopmentCases, tiny_slices: tuple[SliceDataset, SliceDataset]
 ) -> Callable[..., Training]:
-    """Build a training with some hyper-parameters, training settings and seed of one's own."""
+    """Build a training with hyper-parameters, training settings, seed and device of one's own."""
 
     def build(
         hyperparameters: dict[str, Any] | None = None,
         training: dict[str, Any] | None = None,
         seed: int = 0,
+        device: str = "cpu",
     ) -> Training:
         environment = tiny_cases.environment
         setup = TrainingSetup(
@@ -36,6 +37,8 @@ def build_training(
             seed=seed,
             cases=tiny_cases.split.fingerprint,
         )
-        return Training(setup, *tiny_slices, torch.device("cpu"))
+        there = torch.device(device)
+        slices, validation = (each.resident(there) for each in tiny_slices)
+        return Training(setup, slices, validation, there)
 
     return build

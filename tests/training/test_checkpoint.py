@@ -17,7 +17,7 @@ VARIED = {"step_size": 2, "gamma": 0.5, "augmentation": 0.5, "sampling": "balanc
 
 
 def timeless(result: EpochResult) -> EpochResult:
-    return replace(result, seconds=0.0, slices_per_second=0.0)
+    return replace(result, seconds=0.0, slices_per_second=0.0, memory_bytes=0)
 
 
 @pytest.mark.parametrize("killed_after", [1, 3, 4])

@@ -1,10 +1,12 @@
-"""Devices by name."""
+"""Devices by name, and how a GPU is told to compute."""
+
+from collections.abc import Iterator
 
 import pytest
 import torch
 
 from kidneyseg.errors import SettingsError
-from kidneyseg.training.device import find_device
+from kidneyseg.training.device import find_device, set_up_gpu
 
 
 def test_auto_is_the_first_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,3 +36,23 @@ def test_a_gpu_that_is_not_there_is_refused(name: str, monkeypatch: pytest.Monke
 def test_what_is_no_device_of_ours_is_refused(name: str) -> None:
     with pytest.raises(SettingsError, match=r"expected auto, cpu, cuda or cuda:0"):
         find_device(name)
+
+
+@pytest.fixture
+def flags() -> Iterator[None]:
+    """Put back what PyTorch's GPU flags were."""
+    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = (cudnn.benchmark, cudnn.allow_tf32, products.allow_tf32)
+    yield
+    cudnn.benchmark, cudnn.allow_tf32, products.allow_tf32 = before
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("flags")
+@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize("tf32", [False, True])
+def test_a_gpu_computes_as_the_settings_say(*, deterministic: bool, tf32: bool) -> None:
+    set_up_gpu(deterministic=deterministic, tf32=tf32)
+    assert torch.are_deterministic_algorithms_enabled() is deterministic
+    assert torch.backends.cudnn.benchmark is not deterministic
+    assert torch.backends.cudnn.allow_tf32 is torch.backends.cuda.matmul.allow_tf32 is tf32

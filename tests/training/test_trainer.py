@@ -1,8 +1,11 @@
 """Training: repeatable, accumulation exact, ended as promised, its numbers those of the network."""
 
 import math
+import re
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,6 +26,16 @@ BuildTraining = Callable[..., Training]
 Slices = tuple[SliceDataset, SliceDataset]
 
 
+def with_forward(
+    forward: Callable[[SliceInputs], tuple[Tensor, SliceLosses]],
+    training: Training,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Let the training's slices go another way forward."""
+    monkeypatch.setattr(forward, "inputs", training._forward.inputs, raising=False)
+    monkeypatch.setattr(training, "_forward", forward)
+
+
 def weights_of(training: Training) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in training.network.state_dict().items()}
 
@@ -32,7 +45,9 @@ def run(training: Training) -> list[EpochResult]:
 
 
 def without_times(results: Iterable[EpochResult]) -> list[EpochResult]:
-    return [replace(result, seconds=0.0, slices_per_second=0.0) for result in results]
+    return [
+        replace(result, seconds=0.0, slices_per_second=0.0, memory_bytes=0) for result in results
+    ]
 
 
 def with_validation_losses(
@@ -49,12 +64,15 @@ def with_validation_losses(
     )
     monkeypatch.setattr(training, "validate", lambda: next(found))
     monkeypatch.setattr(training, "_step", lambda indices, sums: torch.tensor(True))
-    monkeypatch.setattr(training._scheduler, "step", lambda: None)
+    monkeypatch.setattr(training._optimizer, "end_epoch", lambda: None)
     monkeypatch.setattr(EpochSums, "losses", MeanLosses(combined=0.5, dice=0.5, cross_entropy=0.5))
 
 
-def test_the_same_seed_gives_the_same_numbers_bit_for_bit(build_training: BuildTraining) -> None:
-    first, second = build_training(seed=3), build_training(seed=3)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_same_seed_gives_the_same_numbers_bit_for_bit(
+    build_training: BuildTraining, precision: str
+) -> None:
+    first, second = (build_training(None, {"precision": precision}, seed=3) for _ in range(2))
     assert without_times(run(first)) == without_times(run(second))
     theirs = weights_of(second)
     for name, value in weights_of(first).items():
@@ -172,7 +190,7 @@ def test_learning_rate_is_halved_after_every_step_size_epochs(
     original = training._step
 
     def spy(indices: list[int], sums: EpochSums) -> Tensor:
-        used.append(training._optimizer.param_groups[0]["lr"])
+        used.append(training._optimizer._adam.param_groups[0]["lr"])
         return original(indices, sums)
 
     monkeypatch.setattr(training, "_step", spy)
@@ -248,33 +266,42 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(
 
     def spy(indices: list[int], sums: EpochSums) -> Tensor:
         taken = step(indices, sums)
-        states.append((bool(taken), weights_of(training), training._optimizer.state_dict()))
+        moments = {name: value.clone() for name, value in training._optimizer.tensors().items()}
+        states.append((bool(taken), weights_of(training), moments))
         return taken
 
-    monkeypatch.setattr(training, "_forward", once_wrong)
+    with_forward(once_wrong, training, monkeypatch)
     monkeypatch.setattr(training, "_step", spy)
     result = next(training.epochs())
     assert result.skipped_steps == 1
     assert math.isfinite(result.training_losses.combined)
     (skipped,) = [number for number, state in enumerate(states) if not state[0]]
-    for name, value in states[skipped][1].items():
-        assert torch.equal(value, states[skipped - 1][1][name]), name
+    for kept, before in zip(states[skipped][1:], states[skipped - 1][1:], strict=True):
+        for name, value in kept.items():
+            assert torch.equal(value, before[name]), name
     assert not torch.equal(
         states[skipped + 1][1]["classifier.weight"], states[skipped][1]["classifier.weight"]
     )
 
 
-def out_of_memory_above(n: int, training: Training, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Let the network run out of memory above n slices at a time; return the sizes it saw."""
-    forward, sizes = training._forward, []
+def out_of_memory_above(
+    n: int, training: Training, monkeypatch: pytest.MonkeyPatch, *, validating: bool = False
+) -> list[int]:
+    """Let the network run out of memory above n slices at once, in training or in validation.
+
+    Return the sizes that it saw there.
+    """
+    forward, sizes = training._forward, list[int]()
 
     def limited(inputs: SliceInputs) -> tuple[Tensor, SliceLosses]:
-        sizes.append(len(inputs.images))
-        if torch.is_grad_enabled() and len(inputs.images) > n:
+        there = torch.is_grad_enabled() != validating
+        sizes.extend([len(inputs.images)] * there)
+        found = forward(inputs)
+        if there and len(inputs.images) > n:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
-        return forward(inputs)
+        return found
 
-    monkeypatch.setattr(training, "_forward", limited)
+    with_forward(limited, training, monkeypatch)
     return sizes
 
 
@@ -284,21 +311,74 @@ def test_out_of_memory_halves_the_small_batch_and_goes_on(
     training = build_training(training={"small_batch_size": 7})
     sizes = out_of_memory_above(2, training, monkeypatch)
     result = next(training.epochs())
-    assert result.small_batch_size == training.small_batch_size == 1
+    assert result.small_batch_size == training.checkpoint().progress.small_batch_size == 1
     assert sizes[:3] == [7, 3, 1]
     assert result.skipped_steps == 0
-    assert training._optimizer.state_dict()["state"][0]["step"] == math.ceil(
-        len(tiny_slices[0]) / 7
+    assert training._optimizer.tensors()["0.step"] == math.ceil(len(tiny_slices[0]) / 7)
+
+
+@pytest.mark.parametrize("augmentation", [0.0, 0.5])
+def test_a_halved_training_is_that_of_the_smaller_batch_bit_for_bit(
+    build_training: BuildTraining, monkeypatch: pytest.MonkeyPatch, augmentation: float
+) -> None:
+    """Batch norm, dropout and augmentation know nothing of the tries that failed."""
+    halved = build_training({"augmentation": augmentation}, {"small_batch_size": 6})
+    out_of_memory_above(3, halved, monkeypatch)
+    small = build_training({"augmentation": augmentation}, {"small_batch_size": 3})
+    assert without_times(run(halved)) == without_times(run(small))
+    theirs = weights_of(small)
+    for name, value in weights_of(halved).items():
+        assert torch.equal(value, theirs[name]), name
+
+
+def test_out_of_memory_in_validation_halves_the_evaluation_batch(
+    build_training: BuildTraining, tiny_slices: Slices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Begun anew, each slice counts once; the training's batch stays as it is."""
+    n = len(tiny_slices[1])
+    assert 5 <= n < 16
+    training, undisturbed = build_training(), next(build_training().epochs())
+    sizes = out_of_memory_above(4, training, monkeypatch, validating=True)
+    result = next(training.epochs())
+    assert sizes == [n, n, 4] + [4] * (n // 4 - 1) + [n % 4] * (n % 4 > 0)
+    assert result.evaluation_batch_size == 4
+    assert result.small_batch_size == undisturbed.small_batch_size
+    assert result.dice_of_case == undisturbed.dice_of_case
+    assert result.validation_losses.combined == pytest.approx(
+        undisturbed.validation_losses.combined, rel=1e-5
     )
 
 
-def test_one_slice_too_many_for_memory_ends_in_an_error(
+def test_out_of_memory_in_pictures_halves_the_evaluation_batch(
     build_training: BuildTraining, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     training = build_training()
-    out_of_memory_above(0, training, monkeypatch)
-    with pytest.raises(TrainingError, match=r"one slice of \(32, 32\) is too much .* cpu"):
+    expected = training.pictures()
+    training._validation, training._chosen = training._slices, {}
+    sizes = out_of_memory_above(2, training, monkeypatch, validating=True)
+    assert len(training.pictures()) == 3
+    assert sizes[-2:] == [2, 1]
+    assert expected
+
+
+@pytest.mark.parametrize("validating", [False, True])
+def test_one_slice_too_many_for_memory_ends_in_an_error(
+    build_training: BuildTraining, monkeypatch: pytest.MonkeyPatch, *, validating: bool
+) -> None:
+    training = build_training()
+    out_of_memory_above(0, training, monkeypatch, validating=validating)
+    with pytest.raises(TrainingError, match=r"one slice is too much for the memory of cpu: CUDA"):
         next(training.epochs())
+
+
+def test_an_epoch_tells_the_most_memory_taken(build_training: BuildTraining) -> None:
+    """On the CPU what the kernel counts as the process's largest resident set."""
+    result = next(build_training().epochs())
+    said = Path("/proc/self/status").read_text() if sys.platform == "linux" else ""
+    largest = re.search(r"VmHWM:\s+(\d+) kB", said)
+    if largest is None:
+        pytest.skip("the kernel's own count is read from /proc, which Linux alone has")
+    assert result.memory_bytes == pytest.approx(1024 * int(largest[1]), rel=0.1)
 
 
 def test_balanced_sampling_draws_every_volume_alike(tiny_slices: Slices) -> None:
@@ -361,8 +441,7 @@ def test_validation_does_not_depend_on_its_batch_size(build_training: BuildTrain
     training = build_training()
     next(training.epochs())
     expected = training.validate()
-    evaluation = training.setup.evaluation.model_copy(update={"batch_size": 3})
-    training.setup = replace(training.setup, evaluation=evaluation)
+    training._validated_at_once.n = 3
     found = training.validate()
     assert found.losses.combined == pytest.approx(expected.losses.combined, rel=1e-5)
     assert found.dice_of_case == expected.dice_of_case

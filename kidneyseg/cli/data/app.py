@@ -2,6 +2,8 @@
 
 import typer
 
+from kidneyseg.cli.data.export import export
+from kidneyseg.cli.data.evaluate import evaluate
 from kidneyseg.cli.data.phantom import phantom
 from kidneyseg.cli.data.predict import predict
 from kidneyseg.cli.data.prepare import prepare
@@ -14,5 +16,5 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (phantom, verify, prepare, train, predict):
+for command in (phantom, verify, prepare, train, evaluate, predict, export):
     app.command()(command)

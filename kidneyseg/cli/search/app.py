@@ -3,9 +3,12 @@
 import typer
 
 from kidneyseg.cli.search.dashboard import dashboard
+from kidneyseg.cli.search.delete import delete
+from kidneyseg.cli.search.doctor import doctor
 from kidneyseg.cli.search.export import export
 from kidneyseg.cli.search.run import run
 from kidneyseg.cli.search.status import status
+from kidneyseg.cli.search.stop import stop
 from kidneyseg.cli.search.submit import submit
 from kidneyseg.cli.search.worker import worker
 
@@ -15,5 +18,5 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (run, worker, submit, status, export, dashboard):
+for command in (run, worker, submit, status, stop, export, dashboard, delete, doctor):
     app.command()(command)

@@ -1,0 +1,57 @@
+"""`kidneyseg-search doctor`: what would go wrong, and how to mend it."""
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kidneyseg.cli import options
+from kidneyseg.cli.options import Choices, storage_address
+from kidneyseg.errors import ExitCode
+
+if TYPE_CHECKING:
+    from kidneyseg.search.findings import Finding
+
+
+def doctor(
+    upgrade: Annotated[
+        bool, typer.Option("--upgrade", help="First upgrade the database's schema, if it is older.")
+    ] = False,
+    as_json: options.Json = False,
+    storage: options.Storage = None,
+    data: options.Data = None,
+    environment: options.EnvironmentName = "local",
+) -> None:
+    """Say what in this machine, database and data would go wrong, and how to mend it.
+
+    Example: kidneyseg-search doctor --data kits19/data
+    """
+    from kidneyseg.search.doctor import examine
+
+    choices = Choices(environment, data, [])
+    address = storage_address(storage, choices.runs)
+    if upgrade:
+        _upgrade(address)
+    findings = []
+    for finding in examine(address, choices.environment):
+        findings.append(finding)
+        if not as_json:
+            typer.echo(_line(finding))
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings]))
+    if any(finding.level == "error" for finding in findings):
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _upgrade(address: str) -> None:
+    from kidneyseg.search.upgrading import upgrade_database
+
+    done = upgrade_database(address)
+    for each in done or ["the schema is this version's: nothing to upgrade"]:
+        typer.echo(each, err=True)
+
+
+def _line(finding: "Finding") -> str:
+    cure = f"; {finding.cure}" * bool(finding.cure)
+    return f"{finding.level:<8} {finding.check}: {finding.found}{cure}"

@@ -1,0 +1,1 @@
+"""How good masks are: measures, statistics, the sealed test set's ledger, pictures."""

@@ -1,0 +1,243 @@
+"""A drill on one's own machine, database and folder: workers are killed at random moments.
+
+Tiny trainings on phantoms, real processes, real signals. At the end the study must hold exactly the
+trials asked for, each with its curve whole, and no epoch trained twice that was finished once.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import psutil
+
+from kidneyseg.errors import KidneysegError
+from kidneyseg.phantom.data_set import write_phantoms
+from kidneyseg.phantom.drawing import PhantomSize
+from kidneyseg.runs import STORAGE_VARIABLE
+from kidneyseg.search.definition import StudyFile, StudyPlan
+from kidneyseg.search.drill_verdict import find_faults
+from kidneyseg.search.drill_worker import DrillOrder
+from kidneyseg.search.service import BegunStudy, begin_study
+from kidneyseg.search.space import parse_space
+from kidneyseg.search.storage import Storage
+from kidneyseg.settings import Environment
+
+SPACE = {
+    "learning_rate": {"type": "float", "low": 1e-3, "high": 1e-1, "log": True},
+    "beta": {"type": "float", "low": 0.05, "high": 5.0, "log": True},
+}
+N_PHANTOMS = 5
+GRACE_SECONDS = 6.0
+FROZEN_SECONDS = 12.0  # longer than the grace: the trial is somebody else's on waking
+LOOK_SECONDS = 0.25
+
+
+class Fault(StrEnum):
+    """What happens to a worker."""
+
+    KILL = "worker killed"
+    KILL_TRAINING = "training process killed"
+    TERMINATE = "worker terminated"
+    FREEZE = "worker frozen and woken"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drill:
+    """How much is drilled, and how hard."""
+
+    n_trials: int = 10
+    n_processes: int = 3
+    workers_each: int = 2
+    pause_seconds: tuple[float, float] = (1.0, 4.0)  # between two faults
+    n_faults: int = 8
+    faults: tuple[Fault, ...] = tuple(Fault)
+    seed: int = 0
+    most_seconds: float = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happened:
+    """Something that happened in a drill, for people."""
+
+    what: str
+
+
+def drill_environment(folder: Path, machine: Environment) -> Environment:
+    """The smallest trainings that are trainings, on phantoms made below `folder`."""
+    data = folder / "phantom"
+    if not data.is_dir():
+        for _ in write_phantoms(data, N_PHANTOMS, seed=0, size=PhantomSize.SMALL):
+            pass
+    values = {
+        "data": {"folder": data, "spacing_mm": 12.0, "slice_size": (32, 32)},
+        "network": {"filters": 4, "kernel_size": 3},
+        "training": {"max_epochs": 4, "patience": 4, "small_batch_size": 16},
+        "common": {
+            "runs": folder,
+            "device": machine.common.device,
+            "pictures": False,
+            "grace_seconds": GRACE_SECONDS,
+        },
+    }
+    return Environment.model_validate(values)
+
+
+def begin_drill(storage: Storage, environment: Environment, drill: Drill) -> BegunStudy:
+    """Create the drill's study and prepare its slices."""
+    file = {"search_space": "drill", "seed": drill.seed, "sampler": {"name": "random"}}
+    plan = StudyPlan(
+        name="drill",
+        file=StudyFile.model_validate({**file, "pruner": {"name": "none"}}),
+        space=parse_space(SPACE, "the drill"),
+        fixed={},
+        start_points=(),
+    )
+    name = f"drill-{os.getpid()}-{int(time.time())}-{drill.seed}"
+    begun = begin_study(storage, name, plan, environment)
+    begun.study.ask_for(drill.n_trials)
+    for _ in begun.cases.prepare():
+        pass
+    return begun
+
+
+def run_drill(
+    begun: BegunStudy,
+    address: str,
+    drill: Drill,
+    meanwhile: Callable[[], None] = lambda: None,
+    variables: Sequence[Mapping[str, str]] = ({},),
+) -> Iterator[Happened]:
+    """Work on the drill's study while workers are killed, terminated and frozen; tell of it.
+
+    `meanwhile` is called once, after half of the faults; `variables` are set in the environment of
+    the processes, in turn. Processes that end are started again. Raises KidneysegError when the
+    study is not finished in time, or not as it must be.
+    """
+    order = DrillOrder(
+        study=begun.study.name, environment=begun.cases.environment, workers=drill.workers_each
+    )
+    with _crew(order, address, drill.n_processes, variables) as crew:
+        yield from _strike(crew, drill, meanwhile)
+    problems = find_faults(begun.study, drill.n_trials)
+    if problems:
+        raise KidneysegError(f"the drill failed: {'; '.join(problems)}")
+
+
+def _strike(crew: "_Crew", drill: Drill, meanwhile: Callable[[], None]) -> Iterator[Happened]:
+    chance = random.Random(drill.seed)
+    deadline = time.monotonic() + drill.most_seconds
+    done = 0
+    while not crew.is_through():
+        crew.replace_dead()
+        if time.monotonic() > deadline:
+            raise KidneysegError(f"the drill took longer than {drill.most_seconds:.0f} s")
+        if done == drill.n_faults:
+            time.sleep(LOOK_SECONDS)
+            continue
+        time.sleep(chance.uniform(*drill.pause_seconds))
+        fault = drill.faults[done % len(drill.faults)]
+        if not crew.strike(fault, chance):
+            continue
+        done += 1
+        yield Happened(what=fault.value)
+        if done == drill.n_faults // 2:
+            meanwhile()
+    if done < drill.n_faults:
+        yield Happened(what=f"only {done} of {drill.n_faults} faults before the work was done")
+
+
+class _Crew:
+    """The worker processes of a drill."""
+
+    def __init__(
+        self,
+        order: DrillOrder,
+        address: str,
+        n_processes: int,
+        variables: Sequence[Mapping[str, str]],
+    ) -> None:
+        self._order = order
+        self._address = address
+        self._variables = [variables[place % len(variables)] for place in range(n_processes)]
+        self._processes = [self._start(place) for place in range(n_processes)]
+
+    def is_through(self) -> bool:
+        """Whether every process has ended because the work is done."""
+        return all(process.poll() == 0 for process in self._processes)
+
+    def replace_dead(self) -> None:
+        """Start a process for each that ended without being through."""
+        for place, process in enumerate(self._processes):
+            if process.poll() not in (None, 0):
+                self._processes[place] = self._start(place)
+
+    def strike(self, fault: Fault, chance: random.Random) -> bool:
+        """Do it to a process that trains; whether there was one."""
+        training = [process for process in self._processes if _trainings(process)]
+        if not training:
+            return False
+        process = chance.choice(training)
+        match fault:
+            case Fault.KILL:
+                process.kill()
+            case Fault.TERMINATE:
+                process.terminate()
+            case Fault.KILL_TRAINING:
+                with suppress(psutil.NoSuchProcess, IndexError):
+                    chance.choice(_trainings(process)).kill()
+            case Fault.FREEZE:
+                process.send_signal(signal.SIGSTOP)
+                time.sleep(FROZEN_SECONDS)
+                process.send_signal(signal.SIGCONT)
+        return True
+
+    def end(self) -> None:
+        """End all of them."""
+        for process in self._processes:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+    def _start(self, place: int) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [sys.executable, "-m", "kidneyseg.search.drill_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            # The address may hold a password: never an argument, which `ps` shows.
+            env={**os.environ, **self._variables[place], STORAGE_VARIABLE: self._address},
+            start_new_session=True,
+        )
+        if process.stdin is not None:
+            process.stdin.write(self._order.model_dump_json())
+            process.stdin.close()
+        return process
+
+
+def _trainings(process: "subprocess.Popen[str]") -> Sequence[psutil.Process]:
+    """The training processes of a worker process: the children of its fork server."""
+    try:
+        servers = psutil.Process(process.pid).children()
+        return [child for server in servers for child in server.children()]
+    except psutil.NoSuchProcess:
+        return []
+
+
+@contextmanager
+def _crew(
+    order: DrillOrder, address: str, n_processes: int, variables: Sequence[Mapping[str, str]]
+) -> Iterator[_Crew]:
+    crew = _Crew(order, address, n_processes, variables)
+    try:
+        yield crew
+    finally:
+        crew.end()

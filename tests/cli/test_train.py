@@ -1,0 +1,90 @@
+"""`kidneyseg train`: one training, and one done again."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kidneyseg.cli.main import kidneyseg
+from kidneyseg.model.description import load_description
+
+SMALL = (
+    "network.filters=4",
+    "data.slice_size=[16, 16]",
+    "data.margin_slices=1",
+    "training.max_epochs=2",
+    "learning_rate=0.01",
+    "batch_size=7",
+)
+
+
+@pytest.fixture
+def trained(workplace: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """A small model folder `first`, seed 3, in the current folder."""
+    settings = [f"--set={assignment}" for assignment in SMALL]
+    given = ["train", "--data", str(tiny_data), "--seed", "3", "--out", "first", *settings]
+    assert kidneyseg(given) == 0
+    assert "written to first" in capsys.readouterr().out
+    return Path("first")
+
+
+def repeat(data: Path, *more: str, out: str = "again") -> int:
+    return kidneyseg(["train", "--repeat", "first", "--data", str(data), "--out", out, *more])
+
+
+@pytest.mark.usefixtures("trained")
+def test_a_repeated_training_says_that_the_weights_are_the_same(
+    tiny_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert repeat(tiny_data, "--set", "common.pictures=false", "--set", "data.cache=other") == 0
+    assert "weights bit-identical to those of first" in capsys.readouterr().out
+    weights = [(Path(name) / "model.safetensors").read_bytes() for name in ("first", "again")]
+    assert weights[0] == weights[1]
+
+
+def test_other_weights_are_told_with_a_reason_and_exit_code_1(
+    trained: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = trained / "model.json"
+    described = json.loads(path.read_text())
+    described["hyperparameters"]["learning_rate"] = 0.02
+    described["provenance"]["processor"] = "another"
+    path.write_text(json.dumps(described))
+    assert repeat(tiny_data) == 1
+    (said,) = (line for line in capsys.readouterr().err.splitlines() if "kidneyseg: " in line)
+    for words in ("again: the weights are not those of first", "instead of another", "Dice"):
+        assert words in said
+    assert load_description(Path("again")).hyperparameters.learning_rate == 0.02
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--seed", "3"], ["--seed 3", "from the model"]),
+        (["--set", "learning_rate=0.1"], ["learning_rate=0.1", "common.*", "data.folder"]),
+        (["--set", "data.margin_slices=2"], ["data.margin_slices=2", "data.cache"]),
+        (["--out", "./first"], ["--out first", "another folder"]),
+    ],
+)
+@pytest.mark.usefixtures("trained")
+def test_what_would_make_it_another_training_is_refused(
+    more: list[str], words: list[str], tiny_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = Path("first/model.json").read_bytes()
+    assert repeat(tiny_data, *more) == 2
+    (said,) = capsys.readouterr().err.strip().splitlines()
+    for word in words:
+        assert word in said
+    assert Path("first/model.json").read_bytes() == before
+
+
+def test_other_scans_are_refused_before_anything_is_trained(
+    trained: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = trained / "model.json"
+    described = json.loads(path.read_text())
+    described["provenance"]["data"] = "0" * 64
+    path.write_text(json.dumps(described))
+    assert repeat(tiny_data) == 2
+    assert "data set" in capsys.readouterr().err
+    assert not Path("again").exists()

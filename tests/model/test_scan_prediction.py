@@ -1,0 +1,74 @@
+"""The longest scan of KiTS19's size within 1.5 GB, whatever a network marks."""
+
+# mypy: disallow-untyped-calls=False
+# Most of nibabel has no types.
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from kidneyseg.model.folder import Model, save_model
+from kidneyseg.network import build_quicknat
+from kidneyseg.settings import DataSettings, NetworkSettings
+
+SHAPE = (512, 512, 1059)
+HEADER_BYTES = 352
+MOST_BYTES = 1.5e9
+PREDICT = """
+import resource, sys
+from kidneyseg.cli.main import kidneyseg
+code = kidneyseg(["predict", *sys.argv[1:], "--device", "cpu"])
+print(code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.fixture
+def long_scan(tmp_path: Path) -> Iterator[Path]:
+    """Noise as 16-bit numbers, 555 MB, written slice by slice."""
+    header = nib.Nifti1Header()
+    header.set_data_shape(SHAPE)
+    header.set_data_dtype(np.int16)
+    header["vox_offset"] = HEADER_BYTES
+    header.set_sform(np.diag([-0.8, 0.8, 0.5, 1]), 1)
+    slice_ = np.random.default_rng(0).normal(0, 300, SHAPE[:2]).clip(-1024, 3000)
+    with (tmp_path / "long.nii").open("wb") as stream:
+        stream.write(header.binaryblock.ljust(HEADER_BYTES, b"\0"))
+        for number in range(SHAPE[2]):
+            stream.write(np.roll(slice_, number, axis=0).astype(np.int16).tobytes())
+    yield tmp_path / "long.nii"
+    (tmp_path / "long.nii").unlink()
+
+
+@pytest.fixture
+def small_model(model: Model, tmp_path: Path) -> Path:
+    settings = NetworkSettings(filters=2, kernel_size=1)
+    torch.manual_seed(1)
+    description = model.description.model_copy(
+        update={
+            "network": settings,
+            "preprocessing": DataSettings(downsampling=4, slice_size=(128, 128)),
+        }
+    )
+    save_model(tmp_path / "model", build_quicknat(settings, dropout=0.2), description)
+    return tmp_path / "model"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is told in kB on Linux alone")
+def test_a_scan_of_1059_slices_takes_less_than_1_5_gb(small_model: Path, long_scan: Path) -> None:
+    mask = long_scan.with_name("mask.nii.gz")
+    given = ["--model", str(small_model), "-i", str(long_scan), "-o", str(mask)]
+    given += ["--sides", "--min-ml", "1", "--largest-two", "--opening-mm", "3"]
+    done = subprocess.run(
+        [sys.executable, "-c", PREDICT, *given], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    code, peak = done.stdout.splitlines()[-1].split()
+    assert code == "0", done.stderr
+    assert int(peak) < MOST_BYTES, done.stdout

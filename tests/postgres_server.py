@@ -1,0 +1,106 @@
+"""A PostgreSQL server of the tests' own, on a free port, that can be stopped and started again."""
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from sqlalchemy import make_url
+
+PASSWORD = "s3cr:t/w@rd"  # of a server that lives for the tests
+START_SECONDS = 30
+
+
+def postgres_programs() -> Path | None:
+    """The folder of this machine's PostgreSQL server, if it has one."""
+    asked = shutil.which("pg_config")
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    if asked:
+        told = subprocess.run([asked, "--bindir"], capture_output=True, text=True, check=True)
+        found.insert(0, Path(told.stdout.strip()))
+    if directly := shutil.which("postgres"):
+        found.append(Path(directly).resolve().parent)
+    return next((path for path in found if (path / "initdb").exists()), None)
+
+
+class PostgresServer:
+    """A server whose data lie in a folder."""
+
+    def __init__(self, programs: Path, folder: Path) -> None:
+        self.password = PASSWORD
+        self._programs = programs
+        self._folder = folder
+        self._identity = _not_root()
+        self._process: subprocess.Popen[Any] | None = None
+        password_file = folder / "password"
+        password_file.write_text(PASSWORD)
+        for path in (folder, password_file) if self._identity else ():
+            shutil.chown(path, "nobody", self._identity["group"])
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            self._port: int = server.getsockname()[1]
+        make = [programs / "initdb", "-D", folder / "data", "-U", "kidneyseg"]
+        options = ["-A", "scram-sha-256", "--no-sync", "--locale=C", "-E", "UTF8"]
+        self._run([*make, *options, "--pwfile", password_file])
+
+    @property
+    def address(self) -> str:
+        """The address of its first database, with the password."""
+        url = make_url(f"postgresql://kidneyseg@127.0.0.1:{self._port}/postgres")
+        return url.set(password=PASSWORD).render_as_string(hide_password=False)
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        options = {
+            "listen_addresses": "127.0.0.1",
+            "port": self._port,
+            "unix_socket_directories": self._folder,
+            "fsync": "off",
+            "max_connections": 200,
+        }
+        serve = [self._programs / "postgres", "-D", self._folder / "data"]
+        with (self._folder / "log").open("ab") as log:
+            settings = [f"--{name}={value}" for name, value in options.items()]
+            self._process = subprocess.Popen(
+                [*map(str, serve), *settings],
+                cwd="/",
+                stdout=log,
+                stderr=log,
+                **self._identity,
+            )
+        self._wait()
+
+    def stop(self) -> None:
+        """Stop it at once: every connection breaks."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)  # a fast shutdown
+            self._process.wait(START_SECONDS)
+            self._process = None
+
+    def _run(self, command: list[Any]) -> None:
+        subprocess.run(command, check=True, capture_output=True, cwd="/", **self._identity)
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                psycopg.connect(self.address, connect_timeout=5).close()
+            except psycopg.OperationalError:
+                ended = self._process is None or self._process.poll() is not None
+                if ended or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
+
+
+def _not_root() -> dict[str, Any]:
+    """How to start PostgreSQL, which refuses to run as root."""
+    if os.geteuid() != 0:
+        return {}
+    return {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid, "extra_groups": []}

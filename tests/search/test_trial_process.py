@@ -1,0 +1,164 @@
+"""A process that trains as ordered: bit for bit as a training in any other process."""
+
+import json
+import struct
+from collections.abc import Callable
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from kidneyseg.search import trial_process
+from kidneyseg.search.objective import Workplace
+from kidneyseg.search.storage import Storage
+from kidneyseg.search.training_process import training_process
+from kidneyseg.search.trial_order import EpochReport, Failed, Message, Resumed, TrialOrder
+from kidneyseg.search.trial_process import TRACEBACK_CHARACTERS, train_trial
+from kidneyseg.training.trainer import Training
+
+BuildOrder = Callable[..., TrialOrder]
+
+
+@pytest.fixture
+def workplace(storage: Storage, build_workplace: Callable[..., Workplace]) -> Workplace:
+    return build_workplace(storage)
+
+
+@pytest.fixture
+def order(workplace: Workplace, build_order: BuildOrder) -> TrialOrder:
+    """A training of two epochs on one thread."""
+    return build_order(workplace, workplace.study.optuna.ask(), threads=1)
+
+
+def train(order: TrialOrder, workplace: Workplace) -> list[Message]:
+    """Train in a process; all that it told."""
+    told: list[Message] = []
+    with training_process(order, workplace.study.definition.limits) as process:
+        for message in process.messages():
+            if message is None:
+                continue
+            told.append(message)
+            if isinstance(message, EpochReport):
+                process.go_on()
+    return told
+
+
+def bits(number: float) -> bytes:
+    return struct.pack("d", number)
+
+
+def weights(folder: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    (file,) = folder.glob("*.safetensors")
+    return dict(load_file(file))
+
+
+def test_what_it_tells_is_bit_identical_to_a_training_in_this_process(
+    workplace: Workplace, order: TrialOrder
+) -> None:
+    resumed, *reports = train(order, workplace)
+    cases = list(workplace.cases.prepare())
+    training = Training(order.setup, *workplace.cases.datasets(cases), torch.device("cpu"))
+    results, best = [], {}
+    for result in training.epochs():
+        results.append(result)
+        if result.is_best:
+            best = {name: tensor.clone() for name, tensor in training.network.state_dict().items()}
+    assert resumed == Resumed(history=())
+    assert len(reports) == len(results) == 2
+    for report, result in zip(reports, results, strict=True):
+        assert isinstance(report, EpochReport)
+        mine, theirs = result.validation_losses, report.validation_losses
+        assert bits(report.dice) == bits(result.validation_dice)
+        assert [bits(loss) for loss in theirs] == [
+            bits(loss) for loss in (mine.combined, mine.dice, mine.cross_entropy)
+        ]
+        assert bits(report.training_losses[0]) == bits(result.training_losses.combined)
+        assert bits(report.learning_rate) == bits(result.learning_rate)
+        assert (report.epoch, report.is_last) == (result.epoch, result.is_last)
+    saved = weights(order.folder / "model")
+    assert saved.keys() == best.keys()
+    assert all(torch.equal(saved[name], best[name]) for name in best)
+
+
+def test_it_keeps_the_model_the_log_and_the_checkpoints_of_the_trial(
+    workplace: Workplace, order: TrialOrder
+) -> None:
+    train(order, workplace)
+    description = json.loads((order.folder / "model/model.json").read_text())
+    assert description["provenance"]["study"] == "tiny"
+    assert len(list((order.folder / "checkpoints").glob("epoch_*.safetensors"))) == 2
+    assert list((order.folder / "tensorboard").rglob("events.out.tfevents.*"))
+
+
+def in_this_process(order: TrialOrder, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Be the process, without its signals and without a worker that disappears."""
+    ours, theirs = Pipe()
+    monkeypatch.setattr(trial_process, "FOR_THE_WORKER", ())
+    monkeypatch.setattr(trial_process, "_answers", Answers)
+    train_trial(order.model_dump_json(), theirs)
+    theirs.close()
+    told = []
+    while ours.poll():
+        try:
+            told.append(json.loads(ours.recv_bytes()))
+        except EOFError:
+            break
+    ours.close()
+    return told
+
+
+class Answers:
+    """A worker that always says to go on."""
+
+    def __init__(self, _: Connection) -> None:
+        pass
+
+    def get(self) -> bytes:
+        return b"go on"
+
+
+def test_whatever_it_dies_of_is_told_with_its_last_lines(
+    order: TrialOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise MemoryError("the first line\n" + "x" * 2 * TRACEBACK_CHARACTERS + "\nthe last line")
+
+    monkeypatch.setattr(trial_process, "Training", broken)
+    (told,) = in_this_process(order, monkeypatch)
+    assert told["kind"] == "failed"
+    assert told["reason"] == "MemoryError: the first line"
+    assert told["traceback"].endswith("the last line\n")
+    assert len(told["traceback"]) == TRACEBACK_CHARACTERS
+
+
+def test_losses_that_are_not_finite_are_told_in_the_trainings_own_words(
+    order: TrialOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endless = order.hyperparameters.model_copy(update={"learning_rate": 1e30})
+    told = in_this_process(order.model_copy(update={"hyperparameters": endless}), monkeypatch)
+    assert told[-1]["kind"] == "failed"
+    assert "try a smaller learning_rate than 1e+30" in told[-1]["reason"]
+    assert "TrainingError" in told[-1]["traceback"]
+
+
+@pytest.mark.parametrize("part", ["device", "case"])
+def test_a_process_that_cannot_begin_says_why(
+    workplace: Workplace, order: TrialOrder, part: str, tmp_path: Path
+) -> None:
+    first, *others = order.training_cases
+    gone = first.model_copy(update={"folder": tmp_path / "gone"})
+    parts: dict[str, dict[str, Any]] = {
+        "device": {"device": "cuda:99"},
+        "case": {"training_cases": (gone, *others)},
+    }
+    (told,) = train(order.model_copy(update=parts[part]), workplace)
+    assert isinstance(told, Failed)
+    words = {"device": "device 'cuda:99'", "case": "FileNotFoundError"}
+    assert words[part] in told.reason
+    assert "Traceback (most recent call last)" in told.traceback
+    assert "trial_process.py" in told.traceback

@@ -1,0 +1,91 @@
+"""The same hyper-parameters are not trained twice."""
+
+from collections.abc import Callable
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from kidneyseg.search.hand_back import end_trial, hand_back
+from kidneyseg.search.studies import Study
+from kidneyseg.search.twins import TAKEN_OVER, find_twin, take_over
+
+BeginTrial = Callable[..., optuna.Trial]
+POINT = {"learning_rate": 0.01, "beta": 0.5}
+OTHER = {"learning_rate": 0.01, "beta": 0.6}
+
+
+def begin(study: Study, begin_trial: BeginTrial, point: dict[str, float] = POINT) -> optuna.Trial:
+    """Begin a trial at a point."""
+    study.optuna.enqueue_trial(point)
+    return begin_trial(study)
+
+
+def twin_of(study: Study, trial: optuna.Trial) -> tuple[int, bool] | None:
+    twin = find_twin(study, trial)
+    return None if twin is None else (twin.trial.number, twin.is_finished)
+
+
+def test_a_trial_of_its_own_has_no_twin(study: Study, begin_trial: BeginTrial) -> None:
+    begin(study, begin_trial, OTHER)
+    assert twin_of(study, begin(study, begin_trial)) is None
+
+
+def test_of_two_that_run_the_later_one_has_a_twin(study: Study, begin_trial: BeginTrial) -> None:
+    first, second = (begin(study, begin_trial) for _ in range(2))
+    assert twin_of(study, first) is None
+    assert twin_of(study, second) == (0, False)
+
+
+def test_a_finished_twin_comes_before_a_running_one_whatever_their_order(
+    study: Study, begin_trial: BeginTrial
+) -> None:
+    first, second, third = (begin(study, begin_trial) for _ in range(3))
+    study.optuna.tell(second, 0.5)
+    assert twin_of(study, first) == (1, True)
+    assert twin_of(study, third) == (1, True)
+
+
+def test_a_failed_one_is_no_twin(study: Study, begin_trial: BeginTrial) -> None:
+    failed = begin(study, begin_trial)
+    end_trial(study, failed._trial_id, "failed: no")
+    assert twin_of(study, begin(study, begin_trial)) is None
+
+
+def test_the_trial_that_one_goes_on_with_is_no_twin(study: Study, begin_trial: BeginTrial) -> None:
+    """Even where its own worker, frozen and woken, finished it in the last moment."""
+    before = begin(study, begin_trial)
+    hand_back(study, before._trial_id)
+    assert twin_of(study, begin_trial(study)) is None
+
+
+@pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.PRUNED])
+def test_a_result_is_taken_over_with_its_curve_and_marked(
+    study: Study, begin_trial: BeginTrial, state: TrialState
+) -> None:
+    source, trial = (begin(study, begin_trial) for _ in range(2))
+    for epoch, dice in enumerate((0.25, 0.5, 0.375), start=1):
+        source.report(dice, epoch)
+    kept = {"best epoch": 2, "best validation Dice": 0.5, "validation Dice of each case": {"a": 1}}
+    for key, value in {**kept, "provenance": "the source's own"}.items():
+        source.set_user_attr(key, value)
+    study.optuna.tell(source, 0.5 if state == TrialState.COMPLETE else None, state)
+    twin = find_twin(study, trial)
+    assert twin is not None
+    assert take_over(study, trial, twin.trial) == 0
+    first, second = study.optuna.trials
+    assert second.state == first.state == state
+    assert second.value == first.value
+    assert second.intermediate_values == {1: 0.25, 2: 0.5, 3: 0.375}
+    assert second.user_attrs == {**kept, TAKEN_OVER: 0}
+
+
+def test_a_result_taken_over_twice_is_still_the_first_ones(
+    study: Study, begin_trial: BeginTrial
+) -> None:
+    first, second, third = (begin(study, begin_trial) for _ in range(3))
+    study.optuna.tell(first, 0.5)
+    frozen = study.optuna.trials
+    take_over(study, second, frozen[0])
+    assert take_over(study, third, study.optuna.trials[1]) == 0
+    assert study.optuna.trials[2].user_attrs[TAKEN_OVER] == 0
