@@ -32,7 +32,7 @@ from kidneyseg.search.studies import Study, load_study, open_study
 from kidneyseg.search.trial_order import EpochReport
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.postgres_server import PostgresServer, postgres_programs  # noqa: E402
+from tests.postgres_server import PostgresServer, postgres_programs
 
 EPOCHS = 10
 SPACE = {
@@ -190,7 +190,10 @@ def measure(
 
 
 def _run(
-    trials: Callable[[str, int], None], address: str, n_trials: int, spent: "multiprocessing.Queue[float]"
+    trials: Callable[[str, int], None],
+    address: str,
+    n_trials: int,
+    spent: "multiprocessing.Queue[float]",
 ) -> None:
     start = time.process_time()
     trials(address, n_trials)
@@ -230,7 +233,9 @@ def databases() -> Iterator[dict[str, tuple[Callable[[], str], int | None]]]:
             name = f"bench{next(count)}"
             with psycopg.connect(server.address, autocommit=True) as connection:
                 connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
-            return server.address.replace("/postgres", f"/{name}").replace(f"/{name}ql:", "/postgresql:")
+            return server.address.replace("/postgres", f"/{name}").replace(
+                f"/{name}ql:", "/postgresql:"
+            )
 
         made["PostgreSQL"] = (new, server.pid)
         try:

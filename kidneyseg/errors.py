@@ -58,7 +58,7 @@ class TrainingError(KidneysegError):
 
 
 class StorageLostError(KidneysegError):
-    """The database went away in the middle of the work and did not come back."""
+    """The database, or the store of artifacts, went away and did not come back."""
 
 
 class Terminated(BaseException):

@@ -65,6 +65,7 @@ class Choices:
         values = parse_assignments(assignments)
         self.hyperparameters: dict[str, Any]
         self.hyperparameters, settings = split_assignments(values)
+        self.settings = tuple(settings)  # dotted names that were given
         self.environment: Environment = with_folders(
             load_environment(environment, settings), data=data
         )

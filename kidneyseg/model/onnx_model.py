@@ -32,6 +32,8 @@ def write_onnx(model: Model, path: Path) -> float:
     CorrectableError where the extra `onnx` is missing, and KidneysegError, with no file left, where
     onnxruntime answers otherwise than the network.
     """
+    if path.is_dir():
+        raise CorrectableError(f"{path}: is a folder; expected the name of a file for ONNX")
     onnx, onnxruntime = _package("onnx"), _package("onnxruntime")
     with replacing(path) as temporary:
         export_onnx(model.network, temporary)

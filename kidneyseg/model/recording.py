@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from kidneyseg.model.folder import describe_model, save_model
+from kidneyseg.model.picture_files import write_pictures
 from kidneyseg.provenance import Provenance
 from kidneyseg.training.checkpoint import load_checkpoint, save_checkpoint
 from kidneyseg.training.results import EpochResult
@@ -23,7 +24,7 @@ class Recording:
     model: Path  # the model folder of the best epoch
     tensorboard: Path
     checkpoints: Path
-    pictures: bool = True  # slices with outlines, in TensorBoard
+    pictures: Path | None = None  # slices of the best epoch as PNG, and in TensorBoard, too
 
 
 def resume(training: Training, recording: Recording) -> tuple[float, ...]:
@@ -52,8 +53,10 @@ def record(
             if result.is_best:
                 description = describe_model(training.setup, result, provenance)
                 save_model(recording.model, training.network, description)
-                if recording.pictures:
-                    log.add_pictures(training.pictures(), result.epoch)
+                if recording.pictures is not None:
+                    pictures = training.pictures()
+                    log.add_pictures(pictures, result.epoch)
+                    write_pictures(recording.pictures, pictures, result.dice_of_case)
             save_checkpoint(recording.checkpoints, training.checkpoint())
             yield result
 

@@ -69,7 +69,7 @@ def train_in(
         model=folder / "model",
         tensorboard=folder / "tensorboard",
         checkpoints=folder / "checkpoints",
-        pictures=common.pictures,
+        pictures=folder / "pictures" if common.pictures else None,
     )
     provenance = find_provenance(
         data=found.split.data,

@@ -40,8 +40,8 @@ class _PReLUOnCPU(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # as above
         x, slope = ctx.saved_tensors
         gradient = gradient.to(x.dtype)  # autocast may have made the output, not x, a smaller type
-        where_positive = torch.ops.aten.threshold_backward(gradient, x, 0)
-        to_x = torch.lerp(where_positive, gradient, slope)
+        # A leaky ReLU is the same function; its slope is a plain number.
+        to_x = torch.ops.aten.leaky_relu_backward(gradient, x, slope.item(), False)
         to_slope = (gradient * x.clamp(max=0)).sum(
             dtype=torch.promote_types(x.dtype, torch.float32)
         )

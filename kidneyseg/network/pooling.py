@@ -4,7 +4,11 @@
 form. Windows that do not overlap never write one place twice, so a plain scatter does the same.
 """
 
+from typing import Any
+
+import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 POOL_SIZE = 2  # pixels, both ways
@@ -28,9 +32,40 @@ def max_unpool(
     """Each value at the place its maximum came from, zero everywhere else."""
     rows, columns = size
     n, channels = pooled.shape[:2]
-    pixels = pooled.new_zeros((n, rows * columns, channels))
-    pixels.scatter_(1, _by_pixel(places), _by_pixel(pooled))
+    # PyTorch moves whole numbers of 16 bits twice as fast as bfloat16 on a CPU.
+    scatter = _scatter_bits if pooled.is_cpu and pooled.dtype == torch.bfloat16 else _scatter
+    pixels = scatter(_by_pixel(pooled), _by_pixel(places), rows * columns)
     return pixels.view(n, rows, columns, channels).permute(0, 3, 1, 2)
+
+
+def _scatter(
+    values: Tensor,  # (N, P, C)
+    places: Tensor,  # (N, P, C)
+    n_pixels: int,
+) -> Tensor:  # (N, n_pixels, C)
+    n, _, channels = values.shape
+    return values.new_zeros((n, n_pixels, channels)).scatter_(1, places, values)
+
+
+def _scatter_bits(values: Tensor, places: Tensor, n_pixels: int) -> Tensor:
+    pixels: Tensor = _ScatterBits.apply(values, places, n_pixels)  # type: ignore[no-untyped-call]
+    return pixels
+
+
+class _ScatterBits(torch.autograd.Function):
+    """`_scatter` of values of 16 bits, whatever they mean."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, places: Tensor, n_pixels: int) -> Tensor:
+        ctx.save_for_backward(places)
+        return _scatter(values.view(torch.int16), places, n_pixels).view(values.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (places,) = ctx.saved_tensors
+        bits = gradient.view(torch.int16).gather(1, places)
+        return bits.view(gradient.dtype), None, None
 
 
 def _by_pixel(

@@ -17,6 +17,8 @@ from kidneyseg.files import replacing_folder
 from kidneyseg.model.description import load_description
 from kidneyseg.provenance import Provenance, find_provenance
 from kidneyseg.runs import Runs
+from kidneyseg.search.artifact_stores import ArtifactStore
+from kidneyseg.search.artifacts import upload_model, upload_pictures
 from kidneyseg.search.epochs import copy_epochs, store_epoch
 from kidneyseg.search.events import EpochFinished, TrialStarted
 from kidneyseg.search.leases import GRACE_SECONDS
@@ -39,11 +41,13 @@ class Workplace:
 
     study: Study
     runs: Runs
+    store: ArtifactStore  # of kept models and pictures
     cases: DevelopmentCases
     device: str
     threads: int  # of the processor
     place: int = 0  # of several workers in one process
     pictures: bool = True  # of slices, in TensorBoard
+    keep_best: int = 5  # complete trials whose models are kept
     grace_seconds: float = GRACE_SECONDS  # of silence until a worker counts as dead
     stopping: threading.Event = field(default_factory=threading.Event)  # asks to hand back
 
@@ -81,11 +85,11 @@ def run_trial(workplace: Workplace, trial: optuna.Trial) -> TrialEvents:
                         finished_epochs=len(history),
                     )
                 case EpochReport():
-                    _report(study, trial, message)
+                    report_epoch(study, trial, message)
                     yield _epoch_finished(trial.number, order, message)
                     if message.is_last:
                         process.finish()
-                    elif trial.should_prune():
+                    elif study.pruner.should_prune(trial._trial_id, message.epoch):
                         state = TrialState.PRUNED
                         process.finish()
                     else:
@@ -161,19 +165,26 @@ def _replay(study: Study, trial: optuna.Trial, history: Sequence[float]) -> None
             return
 
 
-def _report(study: Study, trial: optuna.Trial, report: EpochReport) -> None:
+def report_epoch(study: Study, trial: optuna.Trial, report: EpochReport) -> None:
+    """Bring an epoch that is over into the database."""
     store_epoch(study.storage, trial._trial_id, report)
     trial.report(report.dice, report.epoch)
 
 
 def _tell(workplace: Workplace, trial: optuna.Trial, state: TrialState) -> None:
-    """End the trial. A pruned one's value in the database is its last report: Optuna's rule."""
-    study, runs = workplace.study, workplace.runs
+    """Keep the trial's files and end it.
+
+    A pruned one's value in the database is its last report: Optuna's rule.
+    """
+    study, runs, store = workplace.study, workplace.runs, workplace.store
     best = load_description(runs.model(study.name, trial.number)).validation
     trial.set_user_attr("best epoch", best.epoch)
     trial.set_user_attr("best validation Dice", best.dice)
     trial.set_user_attr("validation Dice of each case", best.dice_of_case)
     trial.set_user_attr("slices at a time", best.small_batch_size)
+    upload_pictures(store, study, trial._trial_id, runs.pictures(study.name, trial.number))
+    if state == TrialState.COMPLETE:
+        upload_model(store, study, trial._trial_id, runs.model(study.name, trial.number))
     study.optuna.tell(trial, best.dice if state == TrialState.COMPLETE else None, state)
     shutil.rmtree(runs.checkpoints(study.name, trial.number), ignore_errors=True)
 

@@ -6,6 +6,7 @@ from kidneyseg.cores import count_cores
 from kidneyseg.ct.development import DevelopmentCases, find_development_cases
 from kidneyseg.errors import StudyError
 from kidneyseg.runs import Runs
+from kidneyseg.search.artifact_stores import open_artifacts
 from kidneyseg.search.definition import StudyPlan, check_same
 from kidneyseg.search.objective import Workplace
 from kidneyseg.search.storage import Storage
@@ -28,16 +29,19 @@ class BegunStudy:
         that this machine does not have.
         """
         environment, study = self.cases.environment, self.study
+        runs = Runs(environment.common.runs)
         study.storage.patience.seconds = environment.common.patience_minutes * 60
         return Workplace(
             # Each worker has a study of its own: its sampler knows which trial it draws for.
             study=load_study(study.storage, study.name),
-            runs=Runs(environment.common.runs),
+            runs=runs,
+            store=open_artifacts(environment.common, runs),
             cases=self.cases,
             device=str(find_device(device)),
             threads=max(1, count_cores() // n_workers),
             place=place,
             pictures=environment.common.pictures,
+            keep_best=environment.common.keep_best,
             grace_seconds=environment.common.grace_seconds,
         )
 

@@ -12,7 +12,7 @@ from kidneyseg.errors import StudyError
 from kidneyseg.runs import check_study_name
 from kidneyseg.search.definition import StudyDefinition, check_same
 from kidneyseg.search.orders import ask_for, claim, read_order
-from kidneyseg.search.pruners import build_pruner
+from kidneyseg.search.pruners import Pruner, build_pruner
 from kidneyseg.search.samplers import StudySampler
 from kidneyseg.search.storage import Storage
 
@@ -34,6 +34,16 @@ class Study:
     def id(self) -> int:
         """Its number in the database."""
         return self.optuna._study_id
+
+    @property
+    def pruner(self) -> Pruner:
+        """Decides which of its trials are given up early."""
+        return Pruner(
+            settings=self.definition.pruner,
+            storage=self.storage,
+            study_id=self.id,
+            study_name=self.name,
+        )
 
     @property
     def n_trials(self) -> int:

@@ -42,8 +42,8 @@ def train_trial(order_json: str, pipe: Connection) -> None:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     answers = _answers(pipe)
-    order = TrialOrder.model_validate_json(order_json)
     try:
+        order = TrialOrder.model_validate_json(order_json)
         with closing(_messages(order)) as messages:
             for message in messages:
                 _send(pipe, message)
@@ -66,7 +66,7 @@ def _messages(order: TrialOrder) -> Generator[Message, None, None]:
         model=order.folder / "model",
         tensorboard=order.folder / "tensorboard",
         checkpoints=order.folder / "checkpoints",
-        pictures=order.pictures,
+        pictures=order.folder / "pictures" if order.pictures else None,
     )
     yield Resumed(history=resume(training, recording))
     with closing(record(training, recording, order.provenance)) as epochs:

@@ -14,6 +14,7 @@ from kidneyseg.search.budget import SURPLUS, Ledger, State, read_ledger
 from kidneyseg.search.events import EpochFinished, Event, Stopped, TakenOver, TrialFinished, Waiting
 from kidneyseg.search.failures import stop_where_all_fail
 from kidneyseg.search.hand_back import end_trial, hand_back, reap_trial
+from kidneyseg.search.keeping import remove_surplus_models
 from kidneyseg.search.leases import Heart
 from kidneyseg.search.objective import TrialFailedError, Workplace, run_trial
 from kidneyseg.search.patience import DATABASE_ERRORS, is_outage
@@ -142,6 +143,9 @@ class _Worker:
             return
         except DATABASE_ERRORS:
             raise
+        except StorageLostError:  # of artifacts
+            hand_back(study, trial_id)
+            raise
         except StopRequested:
             hand_back(study, trial_id)
             return
@@ -152,6 +156,7 @@ class _Worker:
             # Ctrl-C in this thread, or the generator was closed.
             hand_back(study, trial_id)
             raise
+        self._remove_surplus_models(trial.number)
         yield _finished(read_ledger(study.storage, study.id), trial.number, last, reason, n_trials)
 
     def _run(self, trial: optuna.Trial, *, may_redraw: bool) -> Generator[Event, None, None]:
@@ -172,6 +177,12 @@ class _Worker:
                     raise StopRequested
                 if event is not None:
                     yield event
+
+    def _remove_surplus_models(self, ended: int) -> None:
+        """Keep the models of the best few; where the store is away, the next trial's end does."""
+        place = self.workplace
+        with suppress(StorageLostError):
+            remove_surplus_models(place.study, place.store, place.runs, place.keep_best, ended)
 
     def _pause(self) -> None:
         if self.workplace.stopping.wait(POLL_SECONDS) or self.heart.shall_stop_now:

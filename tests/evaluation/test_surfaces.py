@@ -2,9 +2,7 @@
 
 import numpy as np
 import pytest
-from surface_distance.lookup_tables import (  # type: ignore[import-untyped]
-    create_table_neighbour_code_to_surface_area,
-)
+from surface_distance.lookup_tables import create_table_neighbour_code_to_surface_area
 
 from kidneyseg.evaluation.surfaces import CORNERS, find_surface, surface_areas
 

@@ -28,6 +28,7 @@ from tests.postgres_server import PostgresServer, postgres_programs
 
 pytestmark = pytest.mark.slow
 
+Begin = Callable[[str, Environment, Drill], BegunStudy]
 SMALL = Drill(n_trials=6, n_processes=2, workers_each=2, n_faults=4, pause_seconds=(0.5, 2.0))
 
 
@@ -50,14 +51,24 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
-def begin(address: str, environment: Environment, drill: Drill) -> BegunStudy:
-    return begin_drill(open_storage(address), environment, drill)
+@pytest.fixture
+def begin() -> Iterator[Begin]:
+    """Begin drills; close their databases in the end."""
+    opened = []
+
+    def build(address: str, environment: Environment, drill: Drill) -> BegunStudy:
+        opened.append(open_storage(address))
+        return begin_drill(opened[-1], environment, drill)
+
+    yield build
+    for storage in opened:
+        storage.engine.dispose()
 
 
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("seed", [1, 2])
 def test_killed_terminated_and_frozen_workers_leave_a_whole_study(
-    address: str, environment: Environment, seed: int
+    address: str, environment: Environment, begin: Begin, seed: int
 ) -> None:
     drill = replace(SMALL, seed=seed)
     happened = [each.what for each in run_drill(begin(address, environment, drill), address, drill)]
@@ -66,7 +77,7 @@ def test_killed_terminated_and_frozen_workers_leave_a_whole_study(
 
 @pytest.mark.usefixtures("one_thread")
 def test_clocks_that_jump_and_time_zones_that_differ_change_nothing(
-    address: str, environment: Environment, tmp_path: Path
+    address: str, environment: Environment, begin: Begin, tmp_path: Path
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import random, time\n"
@@ -81,7 +92,7 @@ def test_clocks_that_jump_and_time_zones_that_differ_change_nothing(
 
 @pytest.mark.usefixtures("one_thread")
 def test_a_cache_that_is_removed_meanwhile_is_prepared_again(
-    sqlite_address: str, environment: Environment
+    sqlite_address: str, environment: Environment, begin: Begin
 ) -> None:
     begun = begin(sqlite_address, environment, SMALL)
     drill = replace(SMALL, n_trials=3, n_faults=2, faults=(Fault.KILL_TRAINING,))
@@ -97,7 +108,9 @@ def test_a_cache_that_is_removed_meanwhile_is_prepared_again(
     assert list(begun.cases.cache.folder.glob("case_*"))
 
 
-def test_a_verdict_names_what_is_wrong(sqlite_address: str, environment: Environment) -> None:
+def test_a_verdict_names_what_is_wrong(
+    sqlite_address: str, environment: Environment, begin: Begin
+) -> None:
     begun = begin(sqlite_address, environment, SMALL)
     study = begun.study
     assert find_faults(study, 0) == []
@@ -117,7 +130,9 @@ def test_a_verdict_names_what_is_wrong(sqlite_address: str, environment: Environ
     ]
 
 
-def test_a_drill_that_goes_wrong_says_so(sqlite_address: str, environment: Environment) -> None:
+def test_a_drill_that_goes_wrong_says_so(
+    sqlite_address: str, environment: Environment, begin: Begin
+) -> None:
     begun = begin(sqlite_address, environment, SMALL)
     for dice in (0.1, 0.2):
         study = begun.study.optuna
@@ -203,7 +218,7 @@ def test_a_database_that_stays_away_ends_with_1_and_keeps_the_checkpoint(
 
 @pytest.mark.usefixtures("one_thread")
 def test_a_disk_that_is_full_ends_with_the_reason_and_room_on_it_goes_on(
-    sqlite_address: str, environment: Environment, small_disk: Path
+    sqlite_address: str, environment: Environment, begin: Begin, small_disk: Path
 ) -> None:
     runs = environment.common.model_copy(update={"runs": small_disk})
     filler = small_disk / "filler"

@@ -52,7 +52,8 @@ def test_what_is_not_there_is_not_found(store: FolderStore) -> None:
 
 
 @pytest.mark.parametrize(
-    "artifact_id", ["", ".", "..", "../x", "/etc/passwd", "a/b", "a\\b", "~", ".hidden", "-x", "a\n"]
+    "artifact_id",
+    ["", ".", "..", "../x", "/etc/passwd", "a/b", "a\\b", "~", ".hidden", "-x", "a\n"],
 )
 def test_ids_that_leave_the_folder_are_refused(
     store: FolderStore, tmp_path: Path, artifact_id: str

@@ -146,7 +146,7 @@ def test_beside_the_percentile_the_decision_is_optunas_to_the_bit(
     assert pruned[:3] == [False, True, False]
 
 
-@pytest.mark.parametrize("values", OPTUNAS + (KEEP,), ids=lambda values: values["name"])
+@pytest.mark.parametrize("values", (*OPTUNAS, KEEP), ids=lambda values: values["name"])
 def test_a_decision_takes_one_query_at_most(storage: Storage, values: dict[str, Any]) -> None:
     study = new_study(storage)
     for _ in range(6):
@@ -281,7 +281,7 @@ def test_a_trial_that_goes_on_stays_in_the_bracket_of_its_first_number(
     strict, lax = brackets.index(0), brackets.index(2)
     good = reaching(study, {1: 0.9}, **{LINEAGE: [strict, 1000]})
     assert not pruner.should_prune(good._trial_id, 1)
-    decided = {}
+    decided: dict[int, set[bool]] = {}
     for first in (strict, lax):
         for _ in range(4):  # whatever brackets their own numbers have
             again = reaching(study, {1: 0.1}, **{LINEAGE: [first, 1000]})

@@ -196,9 +196,7 @@ def test_a_store_that_says_nothing_is_told_soon(
         assert "Read timeout" in refusal(StorageError, "s3://kidneys/x")
 
 
-def test_a_download_that_breaks_off_is_told(
-    bucket: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_download_that_breaks_off_is_told(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that promises more than it sends."""
     monkeypatch.setattr("kidneyseg.search.s3_store.ATTEMPTS", 1)
     monkeypatch.setattr("kidneyseg.search.s3_store.S3Store.check", lambda _: None)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from kidneyseg.errors import TrainingError
 from kidneyseg.search import trial_process
 from kidneyseg.search.objective import Workplace
 from kidneyseg.search.storage import Storage
@@ -136,14 +137,19 @@ def test_whatever_it_dies_of_is_told_with_its_last_lines(
     assert len(told["traceback"]) == TRACEBACK_CHARACTERS
 
 
-def test_losses_that_are_not_finite_are_told_in_the_trainings_own_words(
+def test_a_training_that_cannot_go_on_says_so_in_its_own_words(
     order: TrialOrder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    endless = order.hyperparameters.model_copy(update={"learning_rate": 1e30})
-    told = in_this_process(order.model_copy(update={"hyperparameters": endless}), monkeypatch)
-    assert told[-1]["kind"] == "failed"
-    assert "try a smaller learning_rate than 1e+30" in told[-1]["reason"]
-    assert "TrainingError" in told[-1]["traceback"]
+    words = "training loss is nan in epoch 2; try a smaller learning_rate than 3"
+
+    def endless(*_: object) -> None:
+        raise TrainingError(words)
+
+    monkeypatch.setattr(Training, "epochs", endless)
+    resumed, failed = in_this_process(order, monkeypatch)
+    assert resumed["kind"] == "resumed"
+    assert failed["reason"] == words
+    assert f"TrainingError: {words}" in failed["traceback"]
 
 
 @pytest.mark.parametrize("part", ["device", "case"])

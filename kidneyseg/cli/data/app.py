@@ -2,8 +2,8 @@
 
 import typer
 
-from kidneyseg.cli.data.export import export
 from kidneyseg.cli.data.evaluate import evaluate
+from kidneyseg.cli.data.export import export
 from kidneyseg.cli.data.phantom import phantom
 from kidneyseg.cli.data.predict import predict
 from kidneyseg.cli.data.prepare import prepare

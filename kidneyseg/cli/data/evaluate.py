@@ -1,7 +1,6 @@
 """`kidneyseg evaluate`: all measures of a model on the cases of its own split."""
 
 import json
-import os
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ import typer
 from kidneyseg.cli import options
 from kidneyseg.cli.options import Choices
 from kidneyseg.errors import CorrectableError
+from kidneyseg.runs import make_folder
 
 if TYPE_CHECKING:
     from kidneyseg.evaluation.cases import EvaluationCases
@@ -65,8 +65,10 @@ def evaluate(
     folders = [model] if compare is None else [model, compare]
     models = [load_model(folder, device) for folder in folders]
     check_same_split(models[0].description, models[-1].description)
-    for place in filter(None, (csv, pictures)):
-        _check_writable(place)
+    if csv is not None:
+        make_folder(csv.parent, "--csv")
+    if pictures is not None:
+        make_folder(pictures, "--pictures")
     found = find_evaluation_cases(models[0].description, choices.environment, Part(split))
     looks_before = _look(found, models, folders, choices, again=again)
     several = _measure(models, found, looks_before, pictures=pictures is not None)
@@ -93,13 +95,6 @@ def _machine_settings(assignments: list[str]) -> list[str]:
                 "data.splits_file"
             )
     return assignments
-
-
-def _check_writable(path: Path) -> None:
-    """Refuse a place that cannot be written, before hours of work. Raises CorrectableError."""
-    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
-    if not os.access(existing, os.W_OK):
-        raise CorrectableError(f"{path}: cannot be written; expected a place of your own")
 
 
 def _look(

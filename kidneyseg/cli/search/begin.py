@@ -14,7 +14,9 @@ from kidneyseg.runs import check_study_name
 if TYPE_CHECKING:
     from kidneyseg.cli.display import SearchDisplay
     from kidneyseg.ct.development import DevelopmentCases
+    from kidneyseg.search.definition import StudyPlan
     from kidneyseg.search.service import BegunStudy
+    from kidneyseg.settings import Environment
 
 
 def begin(
@@ -30,8 +32,9 @@ def begin(
     from kidneyseg.search.without_effect import without_effect
 
     check_budget(n_trials)
-    plan = load_plan(study, choices.hyperparameters)
+    plan = load_plan(study, choices.hyperparameters, choices.settings)
     check_study_name(name or plan.name)
+    _check_grid(plan, choices.environment, n_trials)
     for sentence in without_effect(plan, choices.environment):
         typer.echo(f"warning: {sentence}", err=True)
     opened = open_storage(storage_address(storage, choices.runs))
@@ -42,6 +45,18 @@ def begin(
     begun.study.ask_for(n_trials)
     prepare(begun.cases)
     return begun
+
+
+def _check_grid(plan: "StudyPlan", environment: "Environment", n_trials: int) -> None:
+    """Refuse more trials than a grid has points. Raises CorrectableError."""
+    from kidneyseg.search.grid import most_trials
+
+    most = most_trials(plan.definition(environment, data="", split=""))
+    if most is not None and n_trials > most:
+        raise CorrectableError(
+            f"--n-trials {n_trials}: the grid of study {plan.name} has {most} points; expected at "
+            f"most {most}"
+        )
 
 
 def prepare(cases: "DevelopmentCases") -> None:
@@ -76,9 +91,16 @@ def summarize(begun: "BegunStudy", say: Callable[[str], object]) -> None:
 
 def work_here(begun: "BegunStudy", devices: Sequence[str], n_trials: int | None) -> None:
     """Work on a study with a worker on every device given, and show it."""
+    from kidneyseg.search.disk import check_disk, largest_network
     from kidneyseg.search.events import Stopped
     from kidneyseg.search.workers import work_together
 
+    check_disk(
+        begun.cases.environment.common,
+        begun.study.name,
+        largest_network(begun.study.definition),
+        len(devices),
+    )
     display = build_display(begun, begun.study.n_trials if n_trials is None else n_trials)
     workplaces = [
         begun.workplace(device, place, len(devices)) for place, device in enumerate(devices)

@@ -1,0 +1,176 @@
+"""`kidneyseg evaluate` as a person uses it."""
+
+import csv
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from kidneyseg.cli.main import kidneyseg
+from kidneyseg.ct.splits import read_split
+from kidneyseg.evaluation.results import SMALLEST_GROUP
+
+SMALL = (
+    "network.filters=4",
+    "data.spacing_mm=2.0",
+    "data.slice_size=[32, 32]",
+    "data.margin_slices=1",
+    "training.patience=9",
+    "common.pictures=false",
+    "common.device=cpu",
+    "batch_size=4",
+    "learning_rate=0.01",
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the data, two models and their runs."""
+    folder = tmp_path_factory.mktemp("trained")
+    shutil.copytree(tiny_data, folder / "data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name, epochs in (("model", 4), ("other", 2)):
+            settings = [f"--set={one}" for one in (*SMALL, f"training.max_epochs={epochs}")]
+            assert kidneyseg(["train", "--data", "data", "--out", name, *settings]) == 0
+    return folder
+
+
+@pytest.fixture
+def place(trained: Path, workplace: Path) -> Path:
+    """A current folder of one's own with all of it."""
+    shutil.copytree(trained, workplace, dirs_exist_ok=True)
+    return workplace
+
+
+def evaluate(*arguments: str) -> int:
+    given = ["--model", "model", "--data", "data", "--set", "common.device=cpu"]
+    return kidneyseg(["evaluate", *given, *arguments])
+
+
+@pytest.mark.usefixtures("place")
+def test_validation_is_evaluated_by_default(capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate() == 0
+    told = capsys.readouterr()
+    assert told.out.startswith("1 case of validation, whole volumes, full resolution\n")
+    for words in ("surface Dice, 1.033 mm", "95 % Hausdorff, mm", "right", "left", "0.9154"):
+        assert words in told.out
+    assert told.err == "cases evaluated: 1\n"
+
+
+def test_one_json_document_holds_all_measures(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate("--split", "training", "--json", "--csv", "out.csv") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["split"] == "training"
+    assert document["looks_before"] is None
+    assert len(document["cases"]) == SMALLEST_GROUP
+    kidneys = document["summary"]["kidneys"]
+    mean = np.mean([case["kidneys"]["dice"] for case in document["cases"]])
+    assert kidneys["dice"]["mean"] == pytest.approx(mean)
+    assert list(document["groups"]["slice thickness"]) == ["2 to 4 mm"]
+    lines = list(csv.DictReader((place / "out.csv").read_text().splitlines()))
+    assert [line["structure"] for line in lines] == ["kidneys", "right", "left"] * 3
+    assert float(lines[0]["dice"]) == document["cases"][0]["kidneys"]["dice"]
+
+
+def test_a_model_is_compared_with_another(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate("--split", "training", "--json", "--compare", "other") == 0
+    document = json.loads(capsys.readouterr().out)
+    compared = document["comparison"]["kidneys"]["dice"]
+    means = [one["summary"]["kidneys"]["dice"]["mean"] for one in (document, document["other"])]
+    assert compared["difference"] == pytest.approx(means[1] - means[0])
+    assert evaluate("--split", "training", "--compare", "other") == 0
+    assert "Wilcoxon p" in capsys.readouterr().out
+
+
+def test_a_look_at_the_test_set_is_written_down_and_a_second_one_asks(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate("--split", "test") == 0
+    assert "looks at this test set before: 0" in capsys.readouterr().err
+    ledgers = [next(place.glob("runs/splits/*/ledger.json")), place / "model" / "ledger.json"]
+    weights = json.loads((place / "model" / "model.json").read_text())["weights_sha256"]
+    for path in ledgers:
+        (look,) = json.loads(path.read_text())["looks"]
+        assert look["models"] == [{"weights_sha256": weights, "study": None, "trial": None}]
+    for split in ("test", "all"):
+        assert evaluate("--split", split) == 2
+        told = capsys.readouterr()
+        assert "looked at once before" in told.err
+        assert "--again" in told.err
+        assert told.out == ""
+    assert evaluate("--split", "all", "--again") == 0
+    assert "looks at this test set before: 1" in capsys.readouterr().err
+
+
+def test_the_look_is_written_before_the_first_test_scan_is_read(place: Path) -> None:
+    """A scan that cannot be read ends the work, but the look was begun."""
+    assert evaluate() == 0  # from here on each file's fingerprint is remembered
+    split = read_split(next(place.glob("runs/splits/*/evaluation_data.json")))
+    scan = place / "data" / split.test[0] / "imaging.nii.gz"
+    status = scan.stat()
+    damaged = bytearray(scan.read_bytes())
+    damaged[len(damaged) // 2 :] = bytes(len(damaged) - len(damaged) // 2)
+    scan.write_bytes(damaged)
+    os.utime(scan, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert evaluate("--split", "test") == 2
+    assert (place / "model" / "ledger.json").exists()
+
+
+def test_another_data_folder_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = place / "data" / "case_00001" / "segmentation.nii.gz"
+    shutil.copyfile(place / "data" / "case_00002" / "segmentation.nii.gz", labels)
+    assert evaluate() == 2
+    assert "data: its data is not the model's" in capsys.readouterr().err
+    shutil.rmtree(place / "runs")
+    assert evaluate("--split", "test") == 2
+    assert not (place / "model" / "ledger.json").exists()
+    assert not list(place.glob("runs/splits/*"))
+
+
+def test_pictures_are_drawn(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate("--split", "training", "--pictures", "figures") == 0
+    assert capsys.readouterr().err.count("drawn: ") == 4
+    for name, panels in (("dice", 1), ("losses", 3)):
+        with Image.open(place / "figures" / f"{name}.png") as image:
+            assert image.size == (520 * panels, 380)
+    with Image.open(place / "figures" / "best.png") as image:
+        assert image.size[0] > 600
+    assert (place / "figures" / "worst.png").is_file()
+
+
+def test_the_third_writer_lies_beside_the_trainings_log(place: Path) -> None:
+    assert not list(place.glob("runs/**/evaluation"))
+    assert evaluate() == 0
+    (folder,) = place.glob("runs/trainings/*/tensorboard/evaluation/validation")
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    (point,) = events.Scalars("dice")
+    description = json.loads((place / "model" / "model.json").read_text())
+    assert point.step == description["validation"]["epoch"]
+    assert point.value == pytest.approx(description["validation"]["dice"], abs=2e-3)
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--split", "tests"], "--split tests: expected training, validation, test, all"),
+        (["--set", "data.spacing_mm=3"], "--set data.spacing_mm=3: the model has its own"),
+        (["--compare", "data"], "data: no model.json"),
+        (["--csv", "model/model.json/out.csv"], "--csv = model/model.json: cannot be made"),
+        (["--pictures", "model/model.json"], "--pictures = model/model.json: cannot be made"),
+    ],
+)
+def test_what_cannot_be_done_is_said_at_once(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(*arguments) == 2
+    assert words in capsys.readouterr().err
