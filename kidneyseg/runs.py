@@ -6,6 +6,7 @@ runs/cache/                                  prepared slices, shared by all tria
 runs/splits/<split>/evaluation_data.json     case names by use; the test names are sealed
 runs/model/                                  what `kidneyseg train` writes unless told otherwise
 runs/trainings/<setup>/                      checkpoints and log of one `kidneyseg train`
+runs/drill/                                  what `doctor --drill` makes
 runs/artifacts/                              kept models and pictures, by artifact id
 runs/<study>/trial_00007/model/              the model folder of the trial's best epoch
 runs/<study>/trial_00007/checkpoints/        what it goes on from, until it is over
@@ -24,6 +25,7 @@ from kidneyseg.settings import Environment
 STORAGE_VARIABLE = "KIDNEYSEG_STORAGE"  # of the environment: the address of the database
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 RESERVED = (
+    "drill",
     *("phantom", "phantom.lock", "cache", "splits", "trainings", "artifacts", "model"),
     "studies.db",
 )
@@ -49,6 +51,11 @@ class Runs:
     def artifacts(self) -> Path:
         """Kept models and pictures, unless the settings name another store."""
         return self.folder / "artifacts"
+
+    @property
+    def drill(self) -> Path:
+        """What the drill of `kidneyseg-search doctor` makes."""
+        return self.folder / "drill"
 
     def cache(self, environment: Environment) -> Path:
         """The prepared slices: where the settings say, else below `runs/`."""

@@ -36,6 +36,8 @@ from kidneyseg.settings import (
 )
 from kidneyseg.toml_files import find_named_file, read_toml, validate
 
+CANDIDATE, SEED = "candidate", "seed"  # what a confirmation varies: a trial, and a seed
+
 
 class StudyFile(Part):
     """`studies/<name>.toml`, as a person writes it."""
@@ -58,6 +60,21 @@ class ResultSettings(Part):
     evaluation: EvaluationSettings
 
 
+class Candidate(Part):
+    """A trial of a search that is trained again."""
+
+    trial: int
+    dice: float  # that the search reported
+    values: dict[str, Value]  # its hyper-parameters that varied
+
+
+class Confirmation(Part):
+    """The candidates of a study that confirms another: its space draws one of them, and a seed."""
+
+    study: str
+    candidates: tuple[Candidate, ...]
+
+
 class StudyDefinition(Part):
     """All that decides what a study finds."""
 
@@ -68,6 +85,7 @@ class StudyDefinition(Part):
     sampler: SamplerSettings
     pruner: PrunerSettings
     limits: Limits = Limits()
+    confirmation: Confirmation | None = None
     settings: ResultSettings
     data: str  # fingerprint of the data set
     split: str  # fingerprint of the split
@@ -84,7 +102,13 @@ class StudyDefinition(Part):
 
     def draw(self, trial: Trial) -> Draw:
         """Draw what a trial trains with; Optuna notes it in the database."""
-        return make_draw({**self.given, **self.space.draw(trial, self.given)})
+        drawn = self.space.draw(trial, self.given)
+        if self.confirmation is None:
+            return make_draw({**self.given, **drawn}, self.seed)
+        chosen = next(
+            each for each in self.confirmation.candidates if each.trial == drawn[CANDIDATE]
+        )
+        return make_draw({**self.given, **chosen.values}, int(drawn[SEED]))
 
     def data_settings(self) -> DataSettings:
         """The data settings, without a machine's paths."""

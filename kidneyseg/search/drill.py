@@ -6,6 +6,7 @@ trials asked for, each with its curve whole, and no epoch trained twice that was
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+import optuna
 import psutil
 
 from kidneyseg.errors import KidneysegError
@@ -152,6 +154,14 @@ def _strike(crew: "_Crew", drill: Drill, meanwhile: Callable[[], None]) -> Itera
             meanwhile()
     if done < drill.n_faults:
         yield Happened(what=f"only {done} of {drill.n_faults} faults before the work was done")
+
+
+def end_drill(begun: BegunStudy) -> None:
+    """Remove a drill's study and files; the phantoms and their slices stay for the next one."""
+    optuna.delete_study(study_name=begun.study.name, storage=begun.study.storage.optuna)
+    runs = begun.cases.environment.common.runs
+    for folder in (runs / begun.study.name, runs / "artifacts"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Crew:

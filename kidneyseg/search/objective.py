@@ -30,6 +30,9 @@ from kidneyseg.search.trial_order import CaseFolder, EpochReport, Failed, Resume
 
 COPY_ATTEMPTS = 3  # of a trial's folder
 
+BEST_EPOCH = "best epoch"  # trial attributes
+BEST_DICE = "best validation Dice"
+DICE_OF_CASE = "validation Dice of each case"
 WENT_ON_AFTER = "went on after epoch"  # trial attribute: epochs trained under an earlier number
 
 TrialEvents = Generator[TrialStarted | EpochFinished | None, None, None]
@@ -109,11 +112,11 @@ def _order(workplace: Workplace, number: int, draw: Draw) -> TrialOrder:
         training=definition.settings.training,
         evaluation=definition.settings.evaluation,
         hyperparameters=draw.hyperparameters,
-        seed=definition.seed,
+        seed=draw.seed,
         cases=definition.cases,
         training_cases=_folders(prepared, split.training),
         validation_cases=_folders(prepared, split.validation),
-        provenance=_provenance(workplace, number),
+        provenance=_provenance(workplace, number, draw.seed),
         folder=workplace.runs.trial(workplace.study.name, number).absolute(),
         pictures=workplace.pictures,
         device=workplace.device,
@@ -178,9 +181,9 @@ def _tell(workplace: Workplace, trial: optuna.Trial, state: TrialState) -> None:
     """
     study, runs, store = workplace.study, workplace.runs, workplace.store
     best = load_description(runs.model(study.name, trial.number)).validation
-    trial.set_user_attr("best epoch", best.epoch)
-    trial.set_user_attr("best validation Dice", best.dice)
-    trial.set_user_attr("validation Dice of each case", best.dice_of_case)
+    trial.set_user_attr(BEST_EPOCH, best.epoch)
+    trial.set_user_attr(BEST_DICE, best.dice)
+    trial.set_user_attr(DICE_OF_CASE, best.dice_of_case)
     trial.set_user_attr("slices at a time", best.small_batch_size)
     upload_pictures(store, study, trial._trial_id, runs.pictures(study.name, trial.number))
     if state == TrialState.COMPLETE:
@@ -189,12 +192,12 @@ def _tell(workplace: Workplace, trial: optuna.Trial, state: TrialState) -> None:
     shutil.rmtree(runs.checkpoints(study.name, trial.number), ignore_errors=True)
 
 
-def _provenance(workplace: Workplace, number: int) -> Provenance:
+def _provenance(workplace: Workplace, number: int, seed: int) -> Provenance:
     definition = workplace.study.definition
     return find_provenance(
         data=definition.data,
         split=definition.split,
-        seed=definition.seed,
+        seed=seed,
         device=workplace.device,
         threads=workplace.threads,
         study=workplace.study.name,

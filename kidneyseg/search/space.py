@@ -34,6 +34,7 @@ class Draw:
 
     hyperparameters: Hyperparameters
     network: NetworkSettings
+    seed: int
 
 
 class _Point(Hyperparameters):
@@ -135,12 +136,14 @@ def given_values(fixed: Mapping[str, Any], network: NetworkSettings) -> dict[str
     return {**Hyperparameters().model_dump(), **settings, **fixed}
 
 
-def make_draw(values: Mapping[str, Any]) -> Draw:
-    """What a trial trains with, of values for everything by name."""
+def make_draw(values: Mapping[str, Any], seed: int) -> Draw:
+    """What a trial trains with, of values for everything by name, and a seed."""
     point = _Point.model_validate(_nested(values))
     hyperparameters = point.model_dump(exclude={"network"})
     return Draw(
-        hyperparameters=Hyperparameters.model_validate(hyperparameters), network=point.network
+        hyperparameters=Hyperparameters.model_validate(hyperparameters),
+        network=point.network,
+        seed=seed,
     )
 
 

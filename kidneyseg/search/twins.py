@@ -7,10 +7,11 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from kidneyseg.search.lineage import lineage
+from kidneyseg.search.objective import BEST_DICE, BEST_EPOCH, DICE_OF_CASE
 from kidneyseg.search.studies import Study
 
 TAKEN_OVER = "taken over from trial"  # trial attribute: whose result a trial has
-COPIED = ("best epoch", "best validation Dice", "validation Dice of each case")
+COPIED = (BEST_EPOCH, BEST_DICE, DICE_OF_CASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

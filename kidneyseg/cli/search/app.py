@@ -2,6 +2,7 @@
 
 import typer
 
+from kidneyseg.cli.search.confirm import confirm
 from kidneyseg.cli.search.dashboard import dashboard
 from kidneyseg.cli.search.delete import delete
 from kidneyseg.cli.search.doctor import doctor
@@ -18,5 +19,5 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (run, worker, submit, status, stop, export, dashboard, delete, doctor):
+for command in (run, worker, submit, status, stop, confirm, export, dashboard, delete, doctor):
     app.command()(command)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kidneyseg.ct.development import DevelopmentCases
     from kidneyseg.search.definition import StudyPlan
     from kidneyseg.search.service import BegunStudy
+    from kidneyseg.search.storage import Storage
     from kidneyseg.settings import Environment
 
 
@@ -87,6 +88,15 @@ def summarize(begun: "BegunStudy", say: Callable[[str], object]) -> None:
 
     study = begun.study
     say(status_text(read_status(study.storage, study.name)))
+
+
+def join(opened: "Storage", name: str, machine: "Environment") -> "BegunStudy":
+    """Join a study that is in the database, and prepare its data."""
+    from kidneyseg.search.service import join_study
+
+    begun = join_study(opened, name, machine)
+    prepare(begun.cases)
+    return begun
 
 
 def work_here(begun: "BegunStudy", devices: Sequence[str], n_trials: int | None) -> None:

@@ -9,14 +9,23 @@ import typer
 from kidneyseg.cli import options
 from kidneyseg.cli.options import Choices, storage_address
 from kidneyseg.errors import ExitCode
+from kidneyseg.runs import Runs
 
 if TYPE_CHECKING:
     from kidneyseg.search.findings import Finding
+    from kidneyseg.settings import Environment
 
 
 def doctor(
     upgrade: Annotated[
         bool, typer.Option("--upgrade", help="First upgrade the database's schema, if it is older.")
+    ] = False,
+    drill: Annotated[
+        bool,
+        typer.Option(
+            "--drill",
+            help="Also kill workers of a tiny study at random moments, here and in this database.",
+        ),
     ] = False,
     as_json: options.Json = False,
     storage: options.Storage = None,
@@ -42,6 +51,8 @@ def doctor(
         typer.echo(json.dumps([asdict(finding) for finding in findings]))
     if any(finding.level == "error" for finding in findings):
         raise typer.Exit(ExitCode.FAILED)
+    if drill:
+        _drill(address, choices.environment)
 
 
 def _upgrade(address: str) -> None:
@@ -50,6 +61,29 @@ def _upgrade(address: str) -> None:
     done = upgrade_database(address)
     for each in done or ["the schema is this version's: nothing to upgrade"]:
         typer.echo(each, err=True)
+
+
+def _drill(address: str, machine: "Environment") -> None:
+    """Drill in a folder below the runs folder; the study and its files go at the end."""
+    from kidneyseg.cli.display import stderr_console
+    from kidneyseg.search.drill import Drill, begin_drill, drill_environment, end_drill, run_drill
+    from kidneyseg.search.storage import open_storage
+
+    console, plan = stderr_console(), Drill()
+    storage = open_storage(address)
+    begun = begin_drill(storage, drill_environment(Runs(machine.common.runs).drill, machine), plan)
+    console.print(
+        f"the drill: {plan.n_trials} tiny trials, {plan.n_processes} processes of "
+        f"{plan.workers_each} workers, {plan.n_faults} faults"
+    )
+    try:
+        for happened in run_drill(begun, address, plan):
+            console.print(happened.what)
+    finally:
+        end_drill(begun)
+    typer.echo(
+        f"the drill passed: exactly {plan.n_trials} trials, every curve whole, no epoch twice"
+    )
 
 
 def _line(finding: "Finding") -> str:

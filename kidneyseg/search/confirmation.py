@@ -1,0 +1,164 @@
+"""Confirming a search: its best few trained again with new seeds, as trials of a linked study.
+
+The noise between seeds is as large as the gain that a search finds, and the best of many is the
+luckiest, too. What the search reported and what new seeds give stand side by side.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import func, select
+
+from kidneyseg.errors import StudyError
+from kidneyseg.search.comparison import Standing, compare
+from kidneyseg.search.definition import CANDIDATE, SEED, Candidate, Confirmation
+from kidneyseg.search.objective import BEST_EPOCH, DICE_OF_CASE
+from kidneyseg.search.pruner_settings import NoPruner
+from kidneyseg.search.ranges import Choice
+from kidneyseg.search.sampler_settings import Grid
+from kidneyseg.search.space import SearchSpace
+from kidneyseg.search.studies import Study, open_study
+from kidneyseg.search.tables import epochs, trials
+from kidneyseg.search.twins import TAKEN_OVER
+
+SUFFIX = "-confirm"  # of the linked study's name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmed:
+    """One candidate: what the search reported, and what new seeds gave."""
+
+    trial: int  # its number in the search
+    searched_dice: float
+    standing: Standing
+    seconds: float  # of a training, on average
+    best_epoch: int  # the median over the seeds
+    values: dict[str, object]  # its hyper-parameters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What confirmation found."""
+
+    study: str
+    n_seeds: int
+    candidates: tuple[Confirmed, ...]  # the best first
+
+    @property
+    def winner(self) -> Confirmed:
+        """The candidate with the highest mean Dice."""
+        return self.candidates[0]
+
+    @property
+    def like_winner(self) -> tuple[Confirmed, ...]:
+        """The winner, and those that cannot be told from it."""
+        return tuple(each for each in self.candidates if not each.standing.is_told_apart)
+
+    @property
+    def recommended(self) -> Confirmed:
+        """The cheapest of these to train."""
+        return min(self.like_winner, key=lambda each: each.seconds)
+
+
+def begin_confirmation(study: Study, top: int, n_seeds: int, name: str | None = None) -> Study:
+    """Create the linked study of the `top` best trials with `n_seeds` new seeds each, or go on.
+
+    Raises StudyError for a study without enough complete trials, or one begun otherwise.
+    """
+    if top < 1 or n_seeds < 2:
+        raise StudyError(
+            f"--top {top} and --seeds {n_seeds}: expected 1 or more trials and 2 or more seeds"
+        )
+    best = _best_trials(study, top)
+    seeds = tuple(study.definition.seed + 1 + number for number in range(n_seeds))
+    numbers = tuple(each.number for each in best)
+    candidates = tuple(
+        Candidate(trial=each.number, dice=each.value or 0.0, values=each.params) for each in best
+    )
+    definition = study.definition.model_copy(
+        update={
+            "space": SearchSpace(
+                {
+                    CANDIDATE: Choice(type="categorical", choices=numbers),
+                    SEED: Choice(type="categorical", choices=seeds),
+                }
+            ),
+            "start_points": (),
+            "sampler": Grid(name="grid"),
+            "pruner": NoPruner(name="none"),
+            "confirmation": Confirmation(study=study.name, candidates=candidates),
+        }
+    )
+    linked = open_study(study.storage, name or f"{study.name}{SUFFIX}", definition)
+    linked.ask_for(len(candidates) * n_seeds)
+    return linked
+
+
+def judge(linked: Study) -> Verdict:
+    """Compare the candidates of a confirmation that is finished.
+
+    Raises StudyError while trials are missing, and for a study that confirms nothing.
+    """
+    confirmation = linked.definition.confirmation
+    if confirmation is None:
+        raise StudyError(f"study {linked.name!r}: confirms no other; expected one of confirm's")
+    done = linked.optuna.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if len(done) < linked.n_trials:
+        raise StudyError(
+            f"study {linked.name!r}: {len(done)} of {linked.n_trials} trainings are complete; "
+            "expected all of them before candidates are compared"
+        )
+    of_candidate = [
+        [trial for trial in done if trial.params[CANDIDATE] == candidate.trial]
+        for candidate in confirmation.candidates
+    ]
+    standings = compare([_dice(trials) for trials in of_candidate])
+    seconds = _seconds(linked)
+    confirmed = [
+        Confirmed(
+            trial=candidate.trial,
+            searched_dice=candidate.dice,
+            standing=standing,
+            seconds=float(np.mean([seconds.get(trial._trial_id, 0.0) for trial in own])),
+            best_epoch=int(np.median([trial.user_attrs[BEST_EPOCH] for trial in own])),
+            values=dict(candidate.values),
+        )
+        for candidate, own, standing in zip(
+            confirmation.candidates, of_candidate, standings, strict=True
+        )
+    ]
+    confirmed.sort(key=lambda each: -each.standing.dice.mean)
+    n_seeds = len(of_candidate[0])
+    return Verdict(study=confirmation.study, n_seeds=n_seeds, candidates=tuple(confirmed))
+
+
+def _best_trials(study: Study, top: int) -> list[FrozenTrial]:
+    """The best complete trials that were trained, the best first."""
+    complete = study.optuna.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    trained = [trial for trial in complete if TAKEN_OVER not in trial.user_attrs]
+    if len(trained) < top:
+        raise StudyError(
+            f"study {study.name!r}: {len(trained)} trials are complete, fewer than --top {top}; "
+            "run more, or confirm fewer"
+        )
+    return sorted(trained, key=lambda trial: (-(trial.value or 0.0), trial.number))[:top]
+
+
+def _dice(own: Sequence[FrozenTrial]) -> NDArray[np.float64]:  # (seeds, cases)
+    """Validation Dice of each seed and case, the cases in one order."""
+    cases = sorted(own[0].user_attrs[DICE_OF_CASE])
+    return np.array([[trial.user_attrs[DICE_OF_CASE][case] for case in cases] for trial in own])
+
+
+def _seconds(linked: Study) -> dict[int, float]:
+    """How long each trial trained, by id."""
+    query = (
+        select(epochs.c.trial_id, func.sum(epochs.c.seconds).label("seconds"))
+        .join(trials, trials.c.trial_id == epochs.c.trial_id)
+        .where(trials.c.study_id == linked.id)
+        .group_by(epochs.c.trial_id)
+    )
+    return {row.trial_id: float(row.seconds) for row in linked.storage.read(query)}
