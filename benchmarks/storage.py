@@ -9,6 +9,7 @@ counts on a machine that is shared: of the worker processes, and of the server's
 """
 
 import argparse
+import json
 import multiprocessing
 import sys
 import tempfile
@@ -16,16 +17,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import optuna
 import psutil
-from sqlalchemy import insert, text
+import psycopg
+from optuna.storages._rdb import models
+from sqlalchemy import insert, make_url, text
 
 from kidneyseg.environment_files import load_environment
 from kidneyseg.search.budget import read_ledger
 from kidneyseg.search.definition import StudyFile, StudyPlan
 from kidneyseg.search.leases import Heart
-from kidneyseg.search.objective import report_epoch, should_prune
+from kidneyseg.search.objective import report_epoch
 from kidneyseg.search.space import parse_space
 from kidneyseg.search.storage import Storage, open_storage
 from kidneyseg.search.studies import Study, load_study, open_study
@@ -60,10 +64,6 @@ def begin(storage: Storage) -> Study:
 def fill(study: Study, n_trials: int, *, running: int = 0) -> None:
     """Put finished and running trials into the database, ten reports each, by plain SQL."""
     engine = study.storage.engine
-    metadata = study.storage.rdb.scoped_session().get_bind()
-    del metadata
-    from optuna.storages._rdb import models  # noqa: PLC0415 - its tables, as it writes them
-
     total, first = n_trials + running, len(study.optuna.get_trials(deepcopy=False))
     states = ["COMPLETE"] * n_trials + ["RUNNING"] * running
     with engine.begin() as connection:
@@ -93,13 +93,22 @@ def fill(study: Study, n_trials: int, *, running: int = 0) -> None:
             for step in range(1, EPOCHS + 1)
         ]
         connection.execute(insert(models.TrialIntermediateValueModel.__table__), reports)
-        distribution = '{"name": "FloatDistribution", "attributes": {"step": null, "low": %s, "high": %s, "log": true}}'
         params = [
             {
                 "trial_id": trial_id,
                 "param_name": name,
                 "param_value": values["low"] * 1.5,
-                "distribution_json": distribution % (values["low"], values["high"]),
+                "distribution_json": json.dumps(
+                    {
+                        "name": "FloatDistribution",
+                        "attributes": {
+                            "step": None,
+                            "low": values["low"],
+                            "high": values["high"],
+                            "log": True,
+                        },
+                    }
+                ),
             }
             for trial_id in ids
             for name, values in SPACE.items()
@@ -140,10 +149,10 @@ def our_trials(address: str, n_trials: int) -> None:
             trial = study.optuna.ask()
             with heart.lease(trial._trial_id):  # noqa: SLF001 - as the worker does
                 read_ledger(storage, study.id).may_train(trial.number, 10**6)
-                study.definition.space.draw(trial, study.definition.fixed)
+                study.definition.draw(trial)
                 for epoch in range(1, EPOCHS + 1):
                     report_epoch(study, trial, _report(epoch))
-                    should_prune(study, trial, epoch)
+                    study.pruner.should_prune(trial._trial_id, epoch)  # noqa: SLF001
                 study.optuna.tell(trial, 0.5)
 
 
@@ -189,12 +198,7 @@ def measure(
     return worker_seconds / n, (_server_seconds(server) - before) / n, wall / n
 
 
-def _run(
-    trials: Callable[[str, int], None],
-    address: str,
-    n_trials: int,
-    spent: "multiprocessing.Queue[float]",
-) -> None:
+def _run(trials: Callable[[str, int], None], address: str, n_trials: int, spent: Any) -> None:
     start = time.process_time()
     trials(address, n_trials)
     spent.put(time.process_time() - start)
@@ -228,14 +232,11 @@ def databases() -> Iterator[dict[str, tuple[Callable[[], str], int | None]]]:
         server.start()
 
         def new() -> str:
-            import psycopg  # noqa: PLC0415 - where there is a server
-
             name = f"bench{next(count)}"
             with psycopg.connect(server.address, autocommit=True) as connection:
-                connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
-            return server.address.replace("/postgres", f"/{name}").replace(
-                f"/{name}ql:", "/postgresql:"
-            )
+                connection.execute(f"CREATE DATABASE {name}".encode())
+            url = make_url(server.address).set(database=name)
+            return url.render_as_string(hide_password=False)
 
         made["PostgreSQL"] = (new, server.pid)
         try:
@@ -284,11 +285,11 @@ def capacity(new: Callable[[], str], server: int | None, running: list[int]) -> 
         study = begin(storage)
         fill(study, 1000, running=n_running)
         trial = study.optuna.ask()
-        study.definition.space.draw(trial, study.definition.fixed)
+        study.definition.draw(trial)
         before, n = _server_seconds(server), 100
         for epoch in range(1, n + 1):
             report_epoch(study, trial, _report(epoch))
-            should_prune(study, trial, min(epoch, EPOCHS))
+            study.pruner.should_prune(trial._trial_id, min(epoch, EPOCHS))  # noqa: SLF001
         each = (_server_seconds(server) - before) / n
         print(f"{n_running:7}  {each * 1000:19.2f}  {30 / each:12.0f}", flush=True)
         storage.engine.dispose()

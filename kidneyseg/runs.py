@@ -4,6 +4,7 @@ runs/studies.db                              trials (SQLite), unless --storage s
 runs/phantom/                                the data set made when none is given
 runs/cache/                                  prepared slices, shared by all trials and workers
 runs/splits/<split>/evaluation_data.json     case names by use; the test names are sealed
+runs/splits/<split>/ledger.json              looks at these test cases
 runs/model/                                  what `kidneyseg train` writes unless told otherwise
 runs/trainings/<setup>/                      checkpoints and log of one `kidneyseg train`
 runs/drill/                                  what `doctor --drill` makes

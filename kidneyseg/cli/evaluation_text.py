@@ -58,6 +58,9 @@ def _summary_table(results: Results) -> Table:
 
 
 def _columns(summary: Summary, digits: int) -> tuple[str, ...]:
+    """A summary's columns; of one case there is but the figure."""
+    if summary.n == 1:
+        return (f"{summary.mean:.{digits}f}", "", "", "", "")
     return (
         f"{summary.mean:.{digits}f}",
         "" if summary.sd is None else f"{summary.sd:.{digits}f}",

@@ -17,7 +17,7 @@ from kidneyseg.runs import Runs, make_folder
 from kidneyseg.settings import MACHINE_PATHS, DataSettings, Environment
 
 
-class Part(StrEnum):
+class SplitPart(StrEnum):
     """A part of a split, or all of it."""
 
     TRAINING = "training"
@@ -28,7 +28,7 @@ class Part(StrEnum):
     @property
     def holds_test(self) -> bool:
         """Whether evaluating it is a look at the test set."""
-        return self in (Part.TEST, Part.ALL)
+        return self in (SplitPart.TEST, SplitPart.ALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class EvaluatedCase:
     """A case and what groups it with others."""
 
     case: Case
-    use: Part  # training, validation or test
+    use: SplitPart  # training, validation or test
     slice_mm: float
     tumor_ml: float
 
@@ -53,14 +53,14 @@ class EvaluatedCase:
 class EvaluationCases:
     """Cases of a model's own split; nothing of their scans is read yet."""
 
-    part: Part
+    part: SplitPart
     split: Split
     settings: DataSettings
     cases: tuple[EvaluatedCase, ...]
 
 
 def find_evaluation_cases(
-    description: ModelDescription, environment: Environment, part: Part
+    description: ModelDescription, environment: Environment, part: SplitPart
 ) -> EvaluationCases:
     """Find the cases of a model's split in the environment's data folder.
 
@@ -89,14 +89,17 @@ def find_evaluation_cases(
 
 
 def check_same_split(first: ModelDescription, second: ModelDescription) -> None:
-    """Refuse to compare models of different splits. Raises DataError."""
-    pairs = [(m.provenance.data, m.provenance.split) for m in (first, second)]
-    if pairs[0] != pairs[1]:
-        what = "data" if pairs[0][0] != pairs[1][0] else "split"
-        raise DataError(
-            f"--compare: the two models have not the same {what}; expected models trained on one "
-            "data folder with one split: else one may know the other's test cases"
-        )
+    """Refuse to compare models of different splits or truths. Raises DataError."""
+    for what, one, other in (
+        ("data", first.provenance.data, second.provenance.data),
+        ("split", first.provenance.split, second.provenance.split),
+        ("kidney_labels", first.preprocessing.kidney_labels, second.preprocessing.kidney_labels),
+    ):
+        if one != other:
+            raise DataError(
+                f"--compare: the two models have not the same {what}; expected models trained on "
+                "one data folder with one split: else one may know the other's test cases"
+            )
 
 
 def _check_same(description: ModelDescription, split: Split, settings: DataSettings) -> None:
@@ -119,11 +122,17 @@ def _hint(what: str) -> str:
 
 
 def _evaluated(
-    part: Part, split: Split, selected: SelectedCases, cache: SliceCache
+    part: SplitPart, split: Split, selected: SelectedCases, cache: SliceCache
 ) -> Sequence[EvaluatedCase]:
     """The wanted cases, in the order of the split's names."""
-    uses = {Part.TRAINING: split.training, Part.VALIDATION: split.validation, Part.TEST: split.test}
-    names = {name: use for use, some in uses.items() if part in (use, Part.ALL) for name in some}
+    uses = {
+        SplitPart.TRAINING: split.training,
+        SplitPart.VALIDATION: split.validation,
+        SplitPart.TEST: split.test,
+    }
+    names = {
+        name: use for use, some in uses.items() if part in (use, SplitPart.ALL) for name in some
+    }
     wanted = [selected.cases[name] for name in names]
     sizes = LabelSizeMemory(cache.folder / "label_sizes").of_cases(wanted)
     return [

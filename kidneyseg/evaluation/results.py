@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from io import StringIO
 from typing import Any
 
-from kidneyseg.evaluation.cases import Part
+from kidneyseg.evaluation.cases import SplitPart
 from kidneyseg.evaluation.evaluating import KIDNEYS, STRUCTURES, CaseResult
 from kidneyseg.evaluation.measures import MEASURES, Measures
 from kidneyseg.evaluation.statistics import Comparison, Summary, compare, summarize, worst
@@ -21,7 +21,7 @@ class Results:
     """One model's figures on some cases."""
 
     description: ModelDescription
-    part: Part
+    part: SplitPart
     cases: tuple[CaseResult, ...]
     looks_before: int | None = None  # at the test set; None where this was no look
 

@@ -21,6 +21,7 @@ from kidneyseg.settings import (
 from kidneyseg.toml_files import describe
 
 FORMAT: Literal[1] = 1
+LEDGER = "ledger.json"  # beside them, once the model was evaluated on sealed test cases
 MODEL_FILES = ("model.safetensors", "model.json", "README.md")
 
 
@@ -74,6 +75,8 @@ def copy_model(source: Path, out: Path) -> None:
     with replacing_folder(out) as temporary:
         for name in MODEL_FILES:
             shutil.copyfile(source / name, temporary / name)
+        if (source / LEDGER).is_file():
+            shutil.copyfile(source / LEDGER, temporary / LEDGER)
 
 
 def check_weights(folder: Path, description: ModelDescription) -> Path:
@@ -92,4 +95,4 @@ def weights_sha256(path: Path) -> str:
 
 def _holds_only_a_model(folder: Path) -> bool:
     names = {path.name for path in folder.iterdir()}
-    return not names or ("model.json" in names and names <= set(MODEL_FILES))
+    return not names or ("model.json" in names and names <= {*MODEL_FILES, LEDGER})

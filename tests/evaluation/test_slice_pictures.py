@@ -70,8 +70,8 @@ def test_both_outlines_are_drawn_and_nothing_else(volumes: CaseVolumes) -> None:
 def test_pixels_that_are_not_square_are_drawn_square(volumes: CaseVolumes) -> None:
     (picture, *_), _ = extreme_slices("a", volumes, volumes.kidney, (-100.0, 300.0))
     wide = replace(picture, pixel_mm=(1.0, 2.0))
-    shown = draw_slice(wide).any(axis=2)
-    rows, columns = shown.any(axis=1).sum(), shown.any(axis=0).sum()
+    shown = np.any(draw_slice(wide), axis=2)
+    rows, columns = np.any(shown, axis=1).sum(), np.any(shown, axis=0).sum()
     height, width = picture.grey.shape
     assert columns / rows == pytest.approx(2 * width / height, rel=0.02)
 

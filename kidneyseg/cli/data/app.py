@@ -14,7 +14,6 @@ app = typer.Typer(
     help="Kidney segmentation in CT: data, one training, masks.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 for command in (phantom, verify, prepare, train, evaluate, predict, export):
     app.command()(command)

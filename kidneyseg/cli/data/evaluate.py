@@ -50,7 +50,8 @@ def evaluate(
     Example: kidneyseg evaluate --model best/ --data kits19/data --pictures figures/
     """
     from kidneyseg.cli.evaluation_text import show_results
-    from kidneyseg.evaluation.cases import Part, check_same_split, find_evaluation_cases
+    from kidneyseg.cli.phantoms import with_data
+    from kidneyseg.evaluation.cases import SplitPart, check_same_split, find_evaluation_cases
     from kidneyseg.evaluation.pictures import write_pictures
     from kidneyseg.evaluation.results import as_csv, as_document
     from kidneyseg.evaluation.tensorboard import log_results
@@ -58,8 +59,8 @@ def evaluate(
     from kidneyseg.model.folder import load_model
     from kidneyseg.training.device import find_device
 
-    if split not in list(Part):
-        raise CorrectableError(f"--split {split}: expected {', '.join(Part)}")
+    if split not in list(SplitPart):
+        raise CorrectableError(f"--split {split}: expected {', '.join(SplitPart)}")
     choices = Choices(environment, data, _machine_settings(set_ or []))
     device = find_device(choices.environment.common.device)
     folders = [model] if compare is None else [model, compare]
@@ -69,7 +70,8 @@ def evaluate(
         make_folder(csv.parent, "--csv")
     if pictures is not None:
         make_folder(pictures, "--pictures")
-    found = find_evaluation_cases(models[0].description, choices.environment, Part(split))
+    described = models[0].description
+    found = find_evaluation_cases(described, with_data(choices.environment), SplitPart(split))
     looks_before = _look(found, models, folders, choices, again=again)
     several = _measure(models, found, looks_before, pictures=pictures is not None)
     for results in several:
