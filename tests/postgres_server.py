@@ -54,6 +54,13 @@ class PostgresServer:
         url = make_url(f"postgresql://kidneyseg@127.0.0.1:{self._port}/postgres")
         return url.set(password=PASSWORD).render_as_string(hide_password=False)
 
+    @property
+    def pid(self) -> int:
+        """The server's own process."""
+        if self._process is None:
+            raise RuntimeError("the server does not run")
+        return self._process.pid
+
     def start(self) -> None:
         """Start it, and wait until it answers."""
         options = {

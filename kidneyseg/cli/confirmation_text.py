@@ -59,7 +59,7 @@ def _sentences(verdict: Verdict) -> list[str]:
     return [
         f"the winner is trial {winner.trial}, Dice {winner.standing.dice.mean:.4f}; {like}",
         f"recommended, the cheapest of these: trial {recommended.trial} ({values})",
-        f"the search reported {winner.searched_dice:.4f} for the winner: new seeds give {gain:+.4f}",
+        f"the search reported {winner.searched_dice:.4f} for it: new seeds give {gain:+.4f}",
     ]
 
 

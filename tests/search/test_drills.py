@@ -21,6 +21,7 @@ from kidneyseg.search.drill import Drill, Fault, begin_drill, drill_environment,
 from kidneyseg.search.drill_verdict import find_faults
 from kidneyseg.search.hand_back import end_trial
 from kidneyseg.search.service import BegunStudy
+from kidneyseg.search.status import find_study_id
 from kidneyseg.search.storage import open_storage
 from kidneyseg.search.worker import work
 from kidneyseg.settings import Environment
@@ -133,12 +134,11 @@ def test_a_verdict_names_what_is_wrong(
 def test_a_drill_that_goes_wrong_says_so(
     sqlite_address: str, environment: Environment, begin: Begin
 ) -> None:
-    begun = begin(sqlite_address, environment, SMALL)
+    drill = replace(SMALL, n_trials=1, n_processes=1, workers_each=1)
+    begun = begin(sqlite_address, environment, drill)
     for dice in (0.1, 0.2):
         study = begun.study.optuna
         study.tell(study.ask(), dice, TrialState.COMPLETE)
-    drill = replace(SMALL, n_trials=1, n_processes=1, workers_each=1)
-    begun.study.ask_for(1)
     with pytest.raises(KidneysegError, match="2 finished trials; expected exactly 1"):
         list(run_drill(begun, sqlite_address, drill))
 
@@ -176,7 +176,9 @@ def test_two_runs_started_at_the_same_instant_on_an_empty_database_share_the_stu
     said = [process.communicate(timeout=200)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     storage = open_storage(bare_address)
-    states = [trial.state.name for trial in storage.optuna.get_all_trials(1)]
+    study_id = find_study_id(storage, "lr_loss")
+    states = [trial.state.name for trial in storage.optuna.get_all_trials(study_id)]
+    storage.engine.dispose()
     assert states.count("COMPLETE") + states.count("PRUNED") == 4
 
 
@@ -225,10 +227,9 @@ def test_a_disk_that_is_full_ends_with_the_reason_and_room_on_it_goes_on(
     drill = replace(SMALL, n_trials=2, n_faults=0, n_processes=1, workers_each=1)
     full = environment.model_copy(update={"common": runs})
     begun = begin(sqlite_address, full, drill)
-    with filler.open("wb") as file, suppress(OSError):
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
         while True:
             file.write(bytes(4096))
-            file.flush()
     with pytest.raises(KidneysegError, match=r"3 trials in a row failed.*No space left"):
         list(work(begun.workplace("cpu"), 2))
     trials = begun.study.optuna.trials
