@@ -51,10 +51,11 @@ def relabel(
     mask: Mask,  # (slices, rows, columns), the one that `components` were found in
     components: Components,
     labels: NDArray[np.uint8],  # (P,), of each part
+    out: NDArray[np.uint8] | None = None,  # (slices, rows, columns), where to write; else new
 ) -> NDArray[np.uint8]:  # (slices, rows, columns)
     """Give each voxel the label of its part; 0 outside the mask."""
     label_of_piece = np.append(labels[components.part_of_piece], 0).astype(np.uint8)
-    result = np.empty(mask.shape, np.uint8)
+    result = np.empty(mask.shape, np.uint8) if out is None else out
     for slice_, pieces in zip(result, _pieces(mask), strict=True):
         slice_[...] = label_of_piece[pieces]  # the last, 0, for -1
     return result

@@ -58,13 +58,15 @@ def split_sides(
     Parts of less than 5 ml go with the kidney whose centre is nearer. A horseshoe kidney is cut
     where it is thinnest; a single kidney belongs to the side of the midline where its centre lies.
     """
-    box = cut_to_labels(Volume(array=kidney.view(np.uint8), geometry=geometry))
     sides = np.zeros(geometry.shape, np.uint8)
     arrangement = Arrangement.NONE
-    if box.labels.size:
-        components = find_components(box.labels)
-        places = _places(components, np.array(box.first), geometry)
-        arrangement, sides[box.place] = _split(box.labels, components, places)
+    if kidney.any():
+        array = kidney.view(np.uint8)
+        place = cut_to_labels(Volume(array=array, geometry=geometry)).place
+        components = find_components(array[place])
+        first = np.array([extent.start for extent in place])
+        places = _places(components, first, geometry)
+        arrangement = _split(array[place], components, places, out=sides[place])
     counts = [int(np.count_nonzero(sides == side)) for side in (RIGHT, LEFT)]
     return Sides(
         mask=sides,
@@ -88,15 +90,16 @@ def _split(
     labels: NDArray[np.uint8],  # (slices, rows, columns), a box
     components: Components,
     places: _Places,
-) -> tuple[Arrangement, NDArray[np.uint8]]:
-    """Part the box of a mask that is not empty."""
+    out: NDArray[np.uint8],  # same shape
+) -> Arrangement:
+    """Part the box of a mask that is not empty; the sides go into `out`."""
     kidneys = _find_kidneys(places)
     if len(kidneys) == 1 and (plane := _joined_at(labels, components, places)) is not None:
         sides = np.where(np.arange(labels.shape[2]) <= plane, RIGHT, LEFT).astype(np.uint8)
-        parted: NDArray[np.uint8] = (labels != 0) * sides
-        return Arrangement.JOINED, parted
-    arrangement = Arrangement.TWO if len(kidneys) == 2 else Arrangement.ONE
-    return arrangement, relabel(labels, components, _side_of_parts(kidneys, places))
+        np.copyto(out, sides, where=labels != 0)
+        return Arrangement.JOINED
+    relabel(labels, components, _side_of_parts(kidneys, places), out=out)
+    return Arrangement.TWO if len(kidneys) == 2 else Arrangement.ONE
 
 
 def _find_kidneys(places: _Places) -> list[int]:

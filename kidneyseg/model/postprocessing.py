@@ -6,6 +6,7 @@ at a distance z of its own, the mask lies within sqrt(r^2 - z^2) in the plane.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,8 @@ from kidneyseg.ct.volumes import Geometry, Volume
 Spacing = tuple[float, float, float]  # (slice, row, column) in mm
 Box = tuple[slice, slice, slice]
 
+SLAB_SLICES = 64  # opened or closed at a time, so that a long scan takes no more memory
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Postprocessing:
@@ -28,6 +31,15 @@ class Postprocessing:
     closing_mm: float = 0.0  # radius: gaps that are narrower are filled
     smallest_ml: float = 0.0  # parts below it go
     largest_two: bool = False  # other parts go; the second too if it is a speck (below 5 ml)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Slab:
+    """Neighbouring slices, and those around them that decide what becomes of them."""
+
+    seen: slice
+    middle: slice  # of what is seen: the wanted ones
+    wanted: slice
 
 
 def clean_mask(
@@ -56,8 +68,11 @@ def open_mask(
     if not mask.any():
         return result
     box = _around(mask, geometry, radius_mm)
-    core = ~_within(mask[box] == 0, geometry.spacing_mm, radius_mm)
-    result[box] = _within(core, geometry.spacing_mm, radius_mm)
+    before, after = mask[box], result[box]
+    for slab in _slabs(len(before), _reach(geometry, radius_mm)[0]):
+        core = ~_within(before[slab.seen] == 0, geometry.spacing_mm, radius_mm)
+        opened = _within(core, geometry.spacing_mm, radius_mm)
+        after[slab.wanted] = opened[slab.middle]
     return result
 
 
@@ -69,12 +84,14 @@ def close_mask(
         return mask.copy()
     result = mask.copy()
     box = _around(mask, geometry, radius_mm)
-    margins = [2 * (int(radius_mm / spacing) + 1) for spacing in geometry.spacing_mm]
-    padded = np.pad(mask[box] != 0, [(margin, margin) for margin in margins])
-    grown = _within(padded, geometry.spacing_mm, radius_mm)
-    closed = ~_within(~grown, geometry.spacing_mm, radius_mm)
-    middle = tuple(slice(m, n - m) for m, n in zip(margins, closed.shape, strict=True))
-    result[box] |= closed[middle]
+    before, after = mask[box], result[box]
+    margins = [2 * n for n in _reach(geometry, radius_mm)]
+    middle = tuple(slice(margin, -margin) for margin in margins)
+    for slab in _slabs(len(before), margins[0] // 2):
+        padded = np.pad(before[slab.seen] != 0, [(margin, margin) for margin in margins])
+        grown = _within(padded, geometry.spacing_mm, radius_mm)
+        closed = ~_within(~grown, geometry.spacing_mm, radius_mm)
+        after[slab.wanted] |= closed[middle][slab.middle]
     return result
 
 
@@ -83,16 +100,16 @@ def keep_parts(
 ) -> NDArray[np.uint8]:  # (slices, rows, columns)
     """Keep the parts, connected by faces, that are large enough, or the largest two of them."""
     result = np.zeros_like(mask)
-    box = cut_to_labels(Volume(array=mask, geometry=geometry))
-    if not box.labels.size:
+    if not mask.any():
         return result
-    components = find_components(box.labels)
+    place = cut_to_labels(Volume(array=mask, geometry=geometry)).place
+    components = find_components(mask[place])
     ml = components.n_voxels * geometry.voxel_ml
     kept = ml >= steps.smallest_ml
     if steps.largest_two:
         kept[1:2] &= ml[1:2] >= SMALLEST_PART_ML
         kept[2:] = False
-    result[box.place] = relabel(box.labels, components, kept.astype(np.uint8))
+    relabel(mask[place], components, kept.astype(np.uint8), out=result[place])
     return result
 
 
@@ -101,11 +118,26 @@ def _around(mask: NDArray[np.uint8], geometry: Geometry, margin_mm: float) -> Bo
     found = cut_to_labels(Volume(array=mask, geometry=geometry)).place
     slices, rows, columns = (
         slice(max(extent.start - margin, 0), extent.stop + margin)
-        for extent, margin in zip(
-            found, (int(margin_mm / mm) + 1 for mm in geometry.spacing_mm), strict=True
-        )
+        for extent, margin in zip(found, _reach(geometry, margin_mm), strict=True)
     )
     return slices, rows, columns
+
+
+def _reach(geometry: Geometry, radius_mm: float) -> list[int]:
+    """How many voxels along each axis surely hold the radius."""
+    return [int(radius_mm / mm) + 1 for mm in geometry.spacing_mm]
+
+
+def _slabs(n_slices: int, reach: int) -> Iterator[_Slab]:
+    """Cut a volume along its slices for two steps of the ball, one after the other."""
+    for first in range(0, n_slices, SLAB_SLICES):
+        last = min(first + SLAB_SLICES, n_slices)
+        lowest = max(first - 2 * reach, 0)
+        yield _Slab(
+            seen=slice(lowest, last + 2 * reach),
+            middle=slice(first - lowest, last - lowest),
+            wanted=slice(first, last),
+        )
 
 
 def _within(

@@ -76,15 +76,15 @@ def predict_scan(
     Raises DataError for a scan that cannot be read or cannot be HU.
     """
     volume = read_any(scan)
-    values_note = check_hu(scan, volume, model.description.preprocessing.hu_window)
     geometry = volume.geometry
-    predicted = np.zeros(geometry.shape, np.uint8)
-    for part in watch(predict_slices(model, volume, flips=options.flips)):
-        predicted[part.first : part.first + len(part.mask)] = part.mask
+    values_note = check_hu(scan, volume, model.description.preprocessing.hu_window)
     spread = None
     if options.n_passes:
         spread = measure_spread(model, volume, options.n_passes, flips=options.flips)
-    del volume  # the mask alone is needed from here on
+    predicted = np.zeros(geometry.shape, np.uint8)
+    for part in watch(predict_slices(model, volume, flips=options.flips)):
+        predicted[part.first : part.first + len(part.mask)] = part.mask
+    del volume  # its memory is needed from here on
     predicted = clean_mask(predicted, geometry, options.postprocessing)
     sides = split_sides(predicted, geometry)
     write_mask(mask, sides.mask if options.sides else predicted, geometry)
@@ -108,7 +108,8 @@ def _notes(
             yield "no kidney was found: look at the scan"
             return
         case Arrangement.ONE:
-            yield f"one kidney, on the {'right' if sides.right_ml > 0 else 'left'}: look at it"
+            side = "right" if sides.right_ml > sides.left_ml else "left"
+            yield f"one kidney, on the {side}: look at it"
         case Arrangement.JOINED:
             yield "the kidneys are joined: parted where what joins them is thinnest"
         case Arrangement.TWO:

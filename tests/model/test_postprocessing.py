@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from kidneyseg.ct.volumes import Geometry, read_geometry, write_kits19_case
+from kidneyseg.model import postprocessing
 from kidneyseg.model.postprocessing import (
     Postprocessing,
     clean_mask,
@@ -46,12 +47,19 @@ def blobs() -> NDArray[np.uint8]:
     return mask
 
 
+@pytest.fixture(params=[1, 5, 64])
+def slab_slices(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postprocessing, "SLAB_SLICES", request.param)
+
+
+@pytest.mark.usefixtures("slab_slices")
 def test_opening_is_that_of_an_explicit_ball(blobs: NDArray[np.uint8], geometry: Geometry) -> None:
     expected = ndimage.binary_opening(blobs, ball())
     assert 0 < expected.sum() < blobs.sum()
     np.testing.assert_array_equal(open_mask(blobs, geometry, RADIUS_MM), expected)
 
 
+@pytest.mark.usefixtures("slab_slices")
 def test_closing_is_that_of_an_explicit_ball(blobs: NDArray[np.uint8], geometry: Geometry) -> None:
     wide = np.pad(blobs, 12)
     expected = ndimage.binary_closing(wide, ball())[12:-12, 12:-12, 12:-12]

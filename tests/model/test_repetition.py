@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from kidneyseg import provenance
 from kidneyseg.ct.development import DevelopmentCases, find_development_cases
 from kidneyseg.errors import DataError, ModelError
 from kidneyseg.hyperparameters import Hyperparameters
@@ -26,8 +27,11 @@ EnvironmentIn = Callable[[Path], Environment]
 
 
 @pytest.fixture
-def described(environment_in: EnvironmentIn, tmp_path: Path) -> ModelDescription:
-    """A training of four epochs with nothing as it is by default."""
+def described(
+    environment_in: EnvironmentIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> ModelDescription:
+    """A training of four epochs with nothing as it is by default; the code stays the same."""
+    monkeypatch.setattr(provenance, "code_fingerprint", lambda: "f" * 64)
     environment = environment_in(tmp_path / "first")
     training = environment.training.model_copy(
         update={"max_epochs": 4, "patience": 9, "small_batch_size": 3, "precision": "bfloat16"}
@@ -127,8 +131,8 @@ def test_other_data_or_another_split_are_refused_by_name(
 ) -> None:
     split = tiny_cases.split
     recorded = {"data": split.data, "split": split.fingerprint, name: "0" * 64}
-    provenance = model.description.provenance.model_copy(update=recorded)
-    described = model.description.model_copy(update={"provenance": provenance})
+    told = model.description.provenance.model_copy(update=recorded)
+    described = model.description.model_copy(update={"provenance": told})
     with pytest.raises(DataError, match=rf"^{said} [0-9a-f]{{16}}: .* trained on 0{{16}}; exp"):
         check_same_cases(tiny_cases, described)
 
