@@ -7,14 +7,22 @@ from typing import Annotated, Any
 
 import typer
 
+from kidneyseg.cli.completion import complete_environments, complete_studies
 from kidneyseg.environment_files import load_environment, split_assignments, with_folders
+from kidneyseg.errors import StorageError
 from kidneyseg.runs import STORAGE_VARIABLE, Runs
 from kidneyseg.settings import Environment
 from kidneyseg.toml_files import parse_assignments
 
+STORAGE_FILE_VARIABLE = "KIDNEYSEG_STORAGE_FILE"  # a file with the address, as containers have it
+
 StudyFile = Annotated[
     str,
-    typer.Option("--study", help="studies/NAME.toml here, else as shipped, or a path."),
+    typer.Option(
+        "--study",
+        help="studies/NAME.toml here, else as shipped, or a path.",
+        autocompletion=complete_studies,
+    ),
 ]
 NTrials = Annotated[
     int, typer.Option("--n-trials", help="Finished trials (complete or pruned) in the end.")
@@ -45,6 +53,7 @@ EnvironmentName = Annotated[
         "--environment",
         metavar="local|cluster|FILE",
         help="This machine's settings: local (a laptop, minutes), cluster (the report's), a file.",
+        autocompletion=complete_environments,
     ),
 ]
 Set = Annotated[
@@ -77,5 +86,27 @@ class Choices:
 
 
 def storage_address(given: str | None, runs: Runs) -> str:
-    """The database's address: the option, the environment variable, or a file in `runs/`."""
-    return given or os.environ.get(STORAGE_VARIABLE) or runs.database_url
+    """The database's address: the option, the environment variable, or a SQLite file in `runs/`.
+
+    `KIDNEYSEG_STORAGE_FILE` names a file that holds the address: a container's secret.
+    Raises StorageError for a file that cannot be read.
+    """
+    return given or os.environ.get(STORAGE_VARIABLE) or _address_in_file() or runs.database_url
+
+
+def _address_in_file() -> str:
+    """The address in the file that the environment names; empty where it names none."""
+    name = os.environ.get(STORAGE_FILE_VARIABLE)
+    if not name:
+        return ""
+    try:
+        address = Path(name).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        words = getattr(error, "strerror", None) or "it is no text"
+        raise StorageError(
+            f"{STORAGE_FILE_VARIABLE} = {name}: cannot be read ({words}); expected a file with the "
+            "database's address"
+        ) from None
+    if not address:
+        raise StorageError(f"{STORAGE_FILE_VARIABLE} = {name}: empty; expected an address")
+    return address

@@ -4,8 +4,9 @@ Decisions are those of Optuna's pruners, to the bit; they are made of a few numb
 database counts, where Optuna reads every running trial again at each report. Epochs are reported as
 steps from 1 up, and asked about once each, in order, after the report is in the database.
 
-Where trials are compared whatever their state, those that were set aside are left out: a trial that
-was handed back goes on under a new number, with the same reports. Optuna would count both.
+Where trials are compared whatever their state, those that were handed back are left out: such a
+trial goes on under a new number, with the same reports. Optuna would count both. Rungs are read
+from the reports and not noted on the trial; so its last epoch, about which nobody asks, counts too.
 """
 
 import binascii
@@ -17,23 +18,15 @@ from typing import Any
 
 import numpy as np
 from optuna import pruners as optunas
-from sqlalchemy import (
-    BindParameter,
-    Result,
-    Row,
-    Select,
-    and_,
-    bindparam,
-    case,
-    func,
-    literal_column,
-    or_,
-    select,
-    true,
-)
+from sqlalchemy import Result, Row, Select
 
-from kidneyseg.search.budget import HANDED_BACK, OUTCOME, State
-from kidneyseg.search.lineage import LINEAGE
+from kidneyseg.search.pruner_queries import (
+    AMONG_BESTS,
+    AMONG_COMPLETE,
+    AMONG_REACHED,
+    EACH_REACHED,
+    MINE,
+)
 from kidneyseg.search.pruner_settings import (
     Hyperband,
     KeepAfter,
@@ -45,104 +38,6 @@ from kidneyseg.search.pruner_settings import (
     Threshold,
 )
 from kidneyseg.search.storage import Storage
-from kidneyseg.search.tables import trial_reports, trial_user_attributes, trials
-
-# The questions asked of the database, built once.
-
-_STUDY: BindParameter[int] = bindparam("study")
-_TRIAL: BindParameter[int] = bindparam("trial")
-_EPOCH: BindParameter[int] = bindparam("epoch")
-_step = trial_reports.c.step
-_dice = trial_reports.c.intermediate_value  # NULL for NaN
-_of_trial = trial_reports.c.trial_id == trials.c.trial_id
-_of_study = trials.c.study_id == _STUDY
-_is_failed = trials.c.state == literal_column(f"'{State.FAIL}'")  # a cast would cost a third more
-_is_complete = trials.c.state == literal_column(f"'{State.COMPLETE}'")
-
-_outcome = trial_user_attributes.alias("outcome")
-_was_handed_back = (
-    select(_outcome.c.trial_id)
-    .where(
-        _outcome.c.trial_id == trials.c.trial_id,
-        _outcome.c.key == OUTCOME,
-        _outcome.c.value_json.like(f'"{HANDED_BACK}%'),
-    )
-    .exists()
-)
-_counts = or_(~_is_failed, ~_was_handed_back)
-
-_mine = (  # the trial's own Dice at this epoch
-    select(_dice.label("dice"))
-    .where(trial_reports.c.trial_id == _TRIAL, _step == _EPOCH)
-    .cte("mine")
-)
-_my_best = (
-    select(func.max(_dice).label("dice")).where(trial_reports.c.trial_id == _TRIAL).cte("my_best")
-)
-
-# The trial's best Dice, and where it stands among the complete trials' at this epoch.
-_AMONG_COMPLETE = (
-    select(
-        func.max(_my_best.c.dice).label("mine"),
-        func.count().label("n_complete"),
-        func.count(case((_dice < _my_best.c.dice, 1))).label("below"),
-        func.count(case((_dice == _my_best.c.dice, 1))).label("equal"),
-        func.count(_dice).label("n"),
-        func.max(case((_dice < _my_best.c.dice, _dice))).label("next_below"),
-        func.min(case((_dice > _my_best.c.dice, _dice))).label("next_above"),
-    )
-    .select_from(trials)
-    .join(_my_best, true())
-    .outerjoin(trial_reports, and_(_of_trial, _step == _EPOCH))
-    .where(_of_study, _is_complete)
-)
-
-# How many trials, itself included, have a Dice at this epoch, and how many a better one.
-_AMONG_REACHED = (
-    select(
-        func.max(_mine.c.dice).label("mine"),
-        func.count(_dice).label("n"),
-        func.count(case((_dice > _mine.c.dice, 1))).label("better"),
-    )
-    .select_from(trials)
-    .join(_mine, true())
-    .join(trial_reports, and_(_of_trial, _step == _EPOCH))
-    .where(_of_study, _counts)
-)
-
-# Each trial that reported this epoch, itself included, with the numbers that it had before.
-_lineage = trial_user_attributes.alias("lineage")
-_EACH_REACHED = (
-    select(
-        trials.c.trial_id,
-        trials.c.number,
-        _lineage.c.value_json.label("lineage"),
-        _dice.label("dice"),
-    )
-    .select_from(trials)
-    .join(trial_reports, and_(_of_trial, _step == _EPOCH))
-    .outerjoin(_lineage, and_(_lineage.c.trial_id == trials.c.trial_id, _lineage.c.key == LINEAGE))
-    .where(_of_study, _counts)
-)
-
-# How many trials, itself included, reached this epoch, and how many with a better best Dice.
-_best = (
-    select(trials.c.trial_id, func.max(_dice).label("dice"))
-    .join(trial_reports, _of_trial)
-    .where(_of_study, _step <= _EPOCH, _counts)
-    .group_by(trials.c.trial_id)
-    .having(func.max(_step) == _EPOCH)
-    .cte("best")
-)
-_AMONG_BESTS = (
-    select(
-        func.max(_my_best.c.dice).label("mine"),
-        func.count().label("n"),
-        func.count(case((_best.c.dice > _my_best.c.dice, 1))).label("better"),
-    )
-    .select_from(_best)
-    .join(_my_best, true())
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,13 +75,13 @@ class Pruner:
     ) -> bool:
         if epoch <= settings.n_warmup_epochs:
             return False
-        row = self._ask(_AMONG_COMPLETE, trial_id, epoch).one()
+        row = self._ask(AMONG_COMPLETE, trial_id, epoch).one()
         if row.n_complete < settings.n_startup_trials:
             return False
         if row.mine is None:  # nothing but NaN
             return True
-        # As many values on either side as there are, each as near as the nearest: the percentile
-        # of these lies on the same side of the trial's own, and where it may be close is the same.
+        # As many values on either side as there are, all as near as the nearest: a percentile
+        # between the trial's neighbours is the same to the bit, any other lies on the same side.
         values = [row.next_below, row.mine, row.next_above]
         counts = [row.below, row.equal, row.n - row.below - row.equal]
         others = np.repeat(np.array(values, dtype=float), counts)
@@ -195,17 +90,17 @@ class Pruner:
     def _lost_halving(self, settings: SuccessiveHalving, trial_id: int, epoch: int) -> bool:
         if find_rung(settings, epoch) is None:
             return False
-        row = self._ask(_AMONG_REACHED, trial_id, epoch).one()
+        row = self._ask(AMONG_REACHED, trial_id, epoch).one()
         return row.mine is None or not _promoted(row.better, row.n, settings.reduction_factor)
 
     def _lost_hyperband(self, settings: Hyperband, trial_id: int, epoch: int) -> bool:
         rung = find_rung(settings, epoch)
         if rung is None:
             return False
-        rows = self._ask(_EACH_REACHED, trial_id, epoch).all()
+        rows = self._ask(EACH_REACHED, trial_id, epoch).all()
         bracket_of = {row.trial_id: self._bracket(settings, row) for row in rows}
-        mine = bracket_of[trial_id]
-        if rung < mine:
+        mine = bracket_of.get(trial_id)
+        if mine is None or rung < mine:  # None: taken over meanwhile, as the next write will say
             return False
         rivals = {
             row.trial_id: row.dice
@@ -225,13 +120,13 @@ class Pruner:
     def _below_threshold(self, settings: Threshold, trial_id: int, epoch: int) -> bool:
         if epoch <= settings.n_warmup_epochs:
             return False
-        dice = self._ask(select(_mine), trial_id, epoch).scalar_one()
+        dice = self._ask(MINE, trial_id, epoch).scalar_one()
         return dice is None or dice < settings.lower
 
     def _not_kept(self, settings: KeepAfter, trial_id: int, epoch: int) -> bool:
         if epoch != settings.epoch:
             return False
-        row = self._ask(_AMONG_BESTS, trial_id, epoch).one()
+        row = self._ask(AMONG_BESTS, trial_id, epoch).one()
         if row.n <= settings.n_startup_trials:
             return False
         return row.mine is None or row.better >= settings.share * row.n

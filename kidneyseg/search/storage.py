@@ -24,6 +24,7 @@ from kidneyseg.search.patient_storage import PatientStorage
 BUSY_SECONDS = 60  # how long a process waits for another's SQLite transaction
 CONNECT_SECONDS = 10
 OPEN_ATTEMPTS = 6
+READS = "kidneyseg_reads"  # execution option: a transaction that changes nothing
 PATIENCE_SECONDS = 600.0  # that calls are repeated for, when the database goes away
 SECRET_QUERY_KEYS = ("password", "sslpassword", "passfile")
 
@@ -52,7 +53,8 @@ class Storage:
 
         def call() -> Result[Any]:
             with self.engine.connect() as connection:
-                return connection.execute(query).freeze()()
+                reading = connection.execution_options(**{READS: True})
+                return reading.execute(query).freeze()()
 
         return self.patience.outlast(call)
 
@@ -196,7 +198,8 @@ def _make_sqlite_safe(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def _on_begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        reads = connection.get_execution_options().get(READS, False)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     engine.dispose()  # connections from before these events
 

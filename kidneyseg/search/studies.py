@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
+from optuna.pruners import NopPruner
 from pydantic import ValidationError
 
 from kidneyseg.errors import StudyError
 from kidneyseg.runs import check_study_name
 from kidneyseg.search.definition import StudyDefinition, check_same
 from kidneyseg.search.orders import ask_for, claim, read_order
-from kidneyseg.search.pruners import Pruner, build_pruner
+from kidneyseg.search.pruners import Pruner
 from kidneyseg.search.samplers import StudySampler
 from kidneyseg.search.storage import Storage
 
@@ -93,7 +94,7 @@ def load_study(storage: Storage, name: str) -> Study:
             "name another study"
         ) from None
     loaded.sampler = StudySampler(definition)
-    loaded.pruner = build_pruner(definition.pruner)
+    loaded.pruner = NopPruner()  # ours decides; Optuna's Hyperband would part TPE's trials, too
     return Study(name=name, storage=storage, definition=definition, optuna=loaded)
 
 

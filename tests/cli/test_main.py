@@ -5,8 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
+from kidneyseg.cli.data.app import app as data_app
 from kidneyseg.cli.main import kidneyseg, kidneyseg_search
+from kidneyseg.cli.search.app import app as search_app
 
 
 @pytest.mark.parametrize("program", ["kidneyseg", "kidneyseg_search"])
@@ -22,8 +25,8 @@ def test_help_answers_without_importing_torch_or_optuna(program: str) -> None:
     assert "Usage: " in done.stdout
 
 
-SEARCH_COMMANDS = ("run", "worker", "submit", "status", "export", "dashboard")
-COMMANDS = ("phantom", "verify", "prepare", "train", "predict")
+SEARCH_COMMANDS = tuple(typer.main.get_command(search_app).commands)  # type: ignore[attr-defined]
+COMMANDS = tuple(typer.main.get_command(data_app).commands)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("command", SEARCH_COMMANDS)

@@ -7,6 +7,7 @@ from kidneyseg.cli.search.dashboard import dashboard
 from kidneyseg.cli.search.delete import delete
 from kidneyseg.cli.search.doctor import doctor
 from kidneyseg.cli.search.export import export
+from kidneyseg.cli.search.report import report
 from kidneyseg.cli.search.run import run
 from kidneyseg.cli.search.status import status
 from kidneyseg.cli.search.stop import stop
@@ -17,7 +18,9 @@ app = typer.Typer(
     help="Search hyper-parameters for kidney segmentation in CT.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
-for command in (run, worker, submit, status, stop, confirm, export, dashboard, delete, doctor):
+for command in (
+    *(run, worker, submit, status, stop, confirm),
+    *(export, report, dashboard, delete, doctor),
+):
     app.command()(command)

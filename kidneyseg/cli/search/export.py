@@ -21,6 +21,12 @@ def export(
     study: options.Study,
     out: Annotated[Path, typer.Option(help="The model folder to write.")],
     trial: Annotated[int | None, typer.Option(help="A trial's number. Default: the best.")] = None,
+    onnx: Annotated[
+        Path | None, typer.Option("--onnx", metavar="FILE", help="Also one ONNX file, compared.")
+    ] = None,
+    monai_bundle: Annotated[
+        Path | None, typer.Option("--monai-bundle", metavar="DIR", help="Also a MONAI bundle.")
+    ] = None,
     storage: options.Storage = None,
     data: options.Data = None,
     environment: options.EnvironmentName = "local",
@@ -51,6 +57,13 @@ def export(
         typer.echo(f"not evaluated: {why_not}; --data DIR names the study's data")
     else:
         typer.echo(_words(_evaluate(begun, out, common.device)))
+    if onnx is not None or monai_bundle is not None:
+        import torch
+
+        from kidneyseg.cli.data.export import write_exports
+        from kidneyseg.model.folder import load_model
+
+        write_exports(load_model(out, torch.device("cpu")), onnx, monai_bundle)
 
 
 def _join(
