@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +151,7 @@ def our_trials(address: str, n_trials: int) -> None:
                 read_ledger(storage, study.id).may_train(trial.number, 10**6)
                 study.definition.draw(trial)
                 for epoch in range(1, EPOCHS + 1):
-                    report_epoch(study, trial, _report(epoch))
+                    report_epoch(study, trial, epoch_report(epoch))
                     study.pruner.should_prune(trial._trial_id, epoch)  # noqa: SLF001
                 study.optuna.tell(trial, 0.5)
 
@@ -160,7 +160,8 @@ def _plain(address: str) -> str:
     return address.replace("postgresql://", "postgresql+psycopg://")
 
 
-def _report(epoch: int) -> EpochReport:
+def epoch_report(epoch: int) -> EpochReport:
+    """What an epoch gives, made up."""
     return EpochReport(
         epoch=epoch,
         is_last=epoch == EPOCHS,
@@ -209,10 +210,13 @@ def _server_seconds(pid: int | None) -> float:
     if pid is None:
         return 0.0
     server = psutil.Process(pid)
-    times = [child.cpu_times() for child in server.children()]
     own = server.cpu_times()
-    ended = own.children_user + own.children_system
-    return ended + own.user + own.system + sum(one.user + one.system for one in times)
+    seconds = own.user + own.system + own.children_user + own.children_system
+    for child in server.children():
+        with suppress(psutil.NoSuchProcess):  # ended meanwhile: the next look counts it
+            times = child.cpu_times()
+            seconds += times.user + times.system
+    return seconds
 
 
 @contextmanager
@@ -288,7 +292,7 @@ def capacity(new: Callable[[], str], server: int | None, running: list[int]) -> 
         study.definition.draw(trial)
         before, n = _server_seconds(server), 100
         for epoch in range(1, n + 1):
-            report_epoch(study, trial, _report(epoch))
+            report_epoch(study, trial, epoch_report(epoch))
             study.pruner.should_prune(trial._trial_id, min(epoch, EPOCHS))  # noqa: SLF001
         each = (_server_seconds(server) - before) / n
         print(f"{n_running:7}  {each * 1000:19.2f}  {30 / each:12.0f}", flush=True)

@@ -8,6 +8,7 @@ runs/splits/<split>/ledger.json              looks at these test cases
 runs/model/                                  what `kidneyseg train` writes unless told otherwise
 runs/trainings/<setup>/                      checkpoints and log of one `kidneyseg train`
 runs/drill/                                  what `doctor --drill` makes
+runs/gpu-locks/                              a lock for each GPU that a worker claims
 runs/artifacts/                              kept models and pictures, by artifact id
 runs/<study>/trial_00007/model/              the model folder of the trial's best epoch
 runs/<study>/trial_00007/checkpoints/        what it goes on from, until it is over
@@ -27,7 +28,7 @@ STORAGE_VARIABLE = "KIDNEYSEG_STORAGE"  # of the environment: the address of the
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 RESERVED = (
     "drill",
-    *("phantom", "phantom.lock", "cache", "splits", "trainings", "artifacts", "model"),
+    *("phantom", "phantom.lock", "cache", "splits", "trainings", "artifacts", "model", "gpu-locks"),
     "studies.db",
 )
 
@@ -57,6 +58,11 @@ class Runs:
     def drill(self) -> Path:
         """What the drill of `kidneyseg-search doctor` makes."""
         return self.folder / "drill"
+
+    @property
+    def gpu_locks(self) -> Path:
+        """Locks of the GPUs that workers claim."""
+        return self.folder / "gpu-locks"
 
     def cache(self, environment: Environment) -> Path:
         """The prepared slices: where the settings say, else below `runs/`."""

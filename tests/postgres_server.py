@@ -32,8 +32,9 @@ def postgres_programs() -> Path | None:
 class PostgresServer:
     """A server whose data lie in a folder."""
 
-    def __init__(self, programs: Path, folder: Path) -> None:
+    def __init__(self, programs: Path, folder: Path, max_connections: int = 200) -> None:
         self.password = PASSWORD
+        self._max_connections = max_connections
         self._programs = programs
         self._folder = folder
         self._identity = _not_root()
@@ -68,7 +69,7 @@ class PostgresServer:
             "port": self._port,
             "unix_socket_directories": self._folder,
             "fsync": "off",
-            "max_connections": 200,
+            "max_connections": self._max_connections,
         }
         serve = [self._programs / "postgres", "-D", self._folder / "data"]
         with (self._folder / "log").open("ab") as log:

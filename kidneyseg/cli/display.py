@@ -103,7 +103,7 @@ class SearchDisplay:
         with Live(get_renderable=self._render, console=self._console, refresh_per_second=4):
             yield
 
-    def show(self, event: Event) -> None:
+    def show(self, event: Event, _place: int = 0) -> None:
         """Take an event in, and print its line."""
         match event:
             case TrialStarted():

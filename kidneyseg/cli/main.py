@@ -5,11 +5,17 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 
 from kidneyseg.cores import share_cores
 from kidneyseg.errors import ExitCode, KidneysegError, Terminated
+
+# Slurm and others warn by SIGUSR1 that time runs out.
+TERMINATIONS = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)
+)
 
 
 def kidneyseg(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +38,7 @@ def run_program(app: typer.Typer, name: str, arguments: Sequence[str] | None = N
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"] or ["--help"]
     share_cores()
-    before = signal.signal(signal.SIGTERM, _terminate)
+    before = _catch_terminations()
     try:
         code = typer.main.get_command(app).main(given, prog_name=name, standalone_mode=False)
         if code == ExitCode.INTERRUPTED:
@@ -61,7 +67,7 @@ def run_program(app: typer.Typer, name: str, arguments: Sequence[str] | None = N
         words = f"{type(error).__name__}: {error}".splitlines()[0]
         return _say(name, f"unexpected {words} (--debug shows where)", ExitCode.FAILED)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        _restore(before)
 
 
 def _command(error: typer.TyperException, name: str) -> str:
@@ -74,6 +80,16 @@ def _say(name: str, message: str, code: ExitCode) -> int:
     one_line = " ".join(message.split())
     sys.stderr.write(f"{name}: {one_line}\n")
     return code
+
+
+def _catch_terminations() -> dict[int, Any]:
+    """Have what asks a program to end raise Terminated; return what was done about it before."""
+    return {number: signal.signal(number, _terminate) for number in TERMINATIONS}
+
+
+def _restore(handlers: dict[int, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def _terminate(_signal: int, _frame: object) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from kidneyseg.cli.completion import complete_environments, complete_studies
+from kidneyseg.cli.json_log import LogFormat
 from kidneyseg.environment_files import load_environment, split_assignments, with_folders
 from kidneyseg.errors import StorageError
 from kidneyseg.runs import STORAGE_VARIABLE, Runs
@@ -63,6 +64,10 @@ Set = Annotated[
         metavar="KEY=VALUE",
         help="One hyper-parameter (batch_size=8) or setting (training.max_epochs=3). Repeatable.",
     ),
+]
+LogFormatOption = Annotated[
+    LogFormat,
+    typer.Option("--log-format", help="What is told on stderr: for people, or JSON lines."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 

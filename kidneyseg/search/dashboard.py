@@ -1,72 +1,70 @@
-"""optuna-dashboard on the database: to look at, on this machine, read-only."""
+"""optuna-dashboard on the database, with the trials' files: to look at, and nothing else.
 
-import re
-from collections.abc import Callable, Iterable
-from socketserver import ThreadingMixIn
-from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+On this machine without a login; at any other address only with one. Everybody who may look sees all
+studies of the database, and nobody changes anything.
+"""
+
+import logging
+from functools import partial
 
 import optuna_dashboard
 
 from kidneyseg.errors import CorrectableError
+from kidneyseg.search.artifact_stores import ArtifactStore
+from kidneyseg.search.dashboard_answers import Answers, Errors, HeavyRequests, count_trials
+from kidneyseg.search.dashboard_guard import Guard, Health, WSGIApp
+from kidneyseg.search.dashboard_login import PASSWORD_VARIABLE, Login
+from kidneyseg.search.dashboard_server import Address, Server, make_server
 from kidneyseg.search.storage import Storage
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-THIS_MACHINE = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]+)?")  # as a Host header
+PATIENCE_SECONDS = 5.0  # that a page waits for a database that is away
 
-WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+log = logging.getLogger(__name__)
 
-
-class _QuietHandler(WSGIRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its parent's name
-        """Keep requests out of the terminal."""
+log = logging.getLogger(__name__)
 
 
-class _LoopbackServer(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
+def build_server(
+    storage: Storage, store: ArtifactStore, address: Address, login: Login | None = None
+) -> Server:
+    """A server of the dashboard, listening and not yet serving.
 
-
-def build_server(storage: Storage, host: str, port: int) -> WSGIServer:
-    """A server of the dashboard, not yet serving. Port 0 takes a free one.
-
-    The dashboard has no login, and would let any page that a browser opens change trials: so it
-    listens on loopback only, answers GET only, and only to requests for this machine by name.
-    Raises CorrectableError for another host and for a port that is taken.
+    Raises CorrectableError for an address that others reach without a login, and one that cannot
+    be listened on.
     """
-    check_host(host, port)
-    app = read_only(optuna_dashboard.wsgi(storage.optuna))
+    check_address(address, login)
+    return make_server(build_app(storage, store, login), address)
+
+
+def build_app(storage: Storage, store: ArtifactStore, login: Login | None = None) -> WSGIApp:
+    """The dashboard as a WSGI application; without a login it answers to loopback names alone."""
+    dashboard = optuna_dashboard.wsgi(storage.optuna, artifact_store=store)
+    dashboard.catchall = False  # errors are told here, not on a page of its own
+    heavy = HeavyRequests(app=dashboard, count_trials=partial(count_trials, storage))
+    health = Health(partial(answers, storage))
+    return Answers(app=Guard(app=Errors(app=heavy), is_healthy=health, login=login))
+
+
+def check_address(address: Address, login: Login | None) -> None:
+    """Refuse an address that other machines reach, without a login. Raises CorrectableError."""
+    if login is None and not address.is_loopback:
+        port = address.port or 8080
+        raise CorrectableError(
+            f"--host {address.host}: other machines could reach it, and it has no login; "
+            f"give a password ({PASSWORD_VARIABLE} or --password-file), or stay on 127.0.0.1 and "
+            f"reach it by ssh -L {port}:127.0.0.1:{port}"
+        )
+
+
+def answers(storage: Storage) -> bool:
+    """Whether the database answers now, without any patience."""
     try:
-        return make_server(
-            "127.0.0.1", port, app, server_class=_LoopbackServer, handler_class=_QuietHandler
-        )
-    except (OSError, OverflowError) as error:
-        raise CorrectableError(
-            f"--port {port}: cannot be listened on ({error}); try another"
-        ) from error
-
-
-def check_host(host: str, port: int) -> None:
-    """Refuse an address that other machines could reach. Raises CorrectableError."""
-    if host not in LOOPBACK:
-        raise CorrectableError(
-            f"--host {host}: the dashboard has no login and stays on this machine; expected "
-            f"127.0.0.1, reached from elsewhere by ssh -L {port}:127.0.0.1:{port}"
-        )
-
-
-def read_only(app: WSGIApp) -> WSGIApp:
-    """Let through what only looks, and only requests that name this machine as their host."""
-
-    def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            return _refuse(start_response, "405 Method Not Allowed", "read-only: GET alone")
-        if not THIS_MACHINE.fullmatch(environ.get("HTTP_HOST", "")):
-            return _refuse(start_response, "403 Forbidden", "ask for 127.0.0.1 or localhost")
-        return app(environ, start_response)
-
-    return guarded
-
-
-def _refuse(start_response: Callable[..., Any], status: str, words: str) -> Iterable[bytes]:
-    start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
-    return [f"{words}\n".encode()]
+        connection = storage.engine.raw_connection()
+        try:
+            connection.cursor().execute("SELECT 1 FROM studies LIMIT 1")
+        finally:
+            connection.close()
+    except Exception as error:  # noqa: BLE001 - each driver has errors of its own
+        log.warning("dashboard: no database (%s)", type(error).__name__)
+        return False
+    return True

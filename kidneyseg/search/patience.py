@@ -36,6 +36,8 @@ class Patience:
         self.seconds = seconds
         self._hurry = threading.Event()
         self._away = threading.Event()
+        self._lock = threading.Lock()
+        self.outages = 0  # times that a call failed where the one before had not
 
     @property
     def is_waiting(self) -> bool:
@@ -62,9 +64,14 @@ class Patience:
             else:
                 self._away.clear()
                 return answer
-            self._away.set()
+            self._go_away()
             self._hurry.wait(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    def _go_away(self) -> None:
+        with self._lock:
+            self.outages += not self._away.is_set()
+            self._away.set()
 
 
 def is_outage(error: BaseException) -> bool:

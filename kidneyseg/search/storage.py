@@ -66,7 +66,8 @@ class Storage:
 
         def call() -> int:
             with self.engine.begin() as connection:
-                results = [connection.execute(statement) for statement in statements]
+                counting = connection.execution_options(preserve_rowcount=True)  # of an INSERT
+                results = [counting.execute(statement) for statement in statements]
             return results[-1].rowcount
 
         return self.patience.outlast(call)

@@ -47,6 +47,7 @@ SPACE = {
 }
 PASSWORD = "s3cr:t/w@rd"  # of a server that lives for the tests
 START_SECONDS = 30
+MANY = 99  # workers of one machine: so each has one thread, the fastest for tiny trials
 
 
 def postgres_programs() -> Path | None:
@@ -261,7 +262,7 @@ def build_workplace(
 
     def build(storage: Storage, plan: StudyPlan | None = None) -> Workplace:
         begun = begin_study(storage, "tiny", plan or build_plan(), environment)
-        return begun.workplace("cpu")
+        return begun.workplace("cpu", n_workers=MANY)
 
     return build
 
@@ -302,7 +303,7 @@ def long_trials(
 
     def build(storage: Storage, plan: StudyPlan | None = None) -> Workplace:
         begun = begin_study(storage, "tiny", plan or build_plan(), many_epochs)
-        return begun.workplace("cpu")
+        return begun.workplace("cpu", n_workers=MANY)
 
     return build
 
@@ -344,6 +345,18 @@ def dead_worker() -> WorkerIdentity:
         )
         process.kill()
     return identity
+
+
+@pytest.fixture(scope="session")
+def trainers() -> Callable[[], list[psutil.Process]]:
+    """Find the processes that train for this one: children of its server of processes."""
+
+    def find() -> list[psutil.Process]:
+        servers = [c for c in psutil.Process().children() if "forkserver" in " ".join(c.cmdline())]
+        children = [child for server in servers for child in server.children()]
+        return [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
+
+    return find
 
 
 @pytest.fixture

@@ -111,7 +111,7 @@ def test_a_shipped_study_begins_with_the_reports_values_and_varies_nothing_in_va
     plan, environment = load_plan(name, {}), load_environment(machine, {})
     assert without_effect(plan, environment) == []
     definition = plan.definition(environment, data="d", split="s")
-    first = make_draw({**definition.given, **plan.start_points[0]})
+    first = make_draw({**definition.given, **plan.start_points[0]}, 0)
     report = Hyperparameters()  # its StepLR never fired within 6 epochs, as gamma = 1 does not
     fires = first.hyperparameters.step_size < environment.training.max_epochs
     assert first.hyperparameters.gamma == 1 or not fires

@@ -50,7 +50,7 @@ def train(begun: BegunStudy, runs: Runs, learning_rate: float) -> None:
         model=runs.model("tiny", trial.number),
         tensorboard=runs.tensorboard("tiny", trial.number),
         checkpoints=runs.checkpoints("tiny", trial.number),
-        pictures=False,
+        pictures=None,
     )
     provenance = Provenance(
         data="d",

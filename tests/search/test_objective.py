@@ -12,7 +12,6 @@ import optuna
 import psutil
 import pytest
 import torch
-from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial
 from sqlalchemy import select
 
@@ -28,6 +27,8 @@ from kidneyseg.search.tables import epochs
 from kidneyseg.search.training_process import TrialProcessDiedError
 from kidneyseg.settings import Environment
 
+Trainers = Callable[[], list[psutil.Process]]
+
 
 @pytest.fixture
 def four_epochs(environment: Environment) -> Environment:
@@ -36,21 +37,26 @@ def four_epochs(environment: Environment) -> Environment:
 
 
 @pytest.fixture
-def workplace(
+def begin(
     storage: Storage, build_plan: Callable[..., StudyPlan], four_epochs: Environment
-) -> Workplace:
-    """A place for trials of four epochs."""
-    return begin_study(storage, "tiny", build_plan(), four_epochs).workplace("cpu")
+) -> Callable[..., Workplace]:
+    """A place for trials of four epochs, of one thread, in a study with parts of its own."""
+
+    def build(**parts: Any) -> Workplace:
+        begun = begin_study(storage, "tiny", build_plan(**parts), four_epochs)
+        return begun.workplace("cpu", n_workers=99)
+
+    return build
 
 
-class PruneAt(BasePruner):
-    """Prune at one epoch."""
+@pytest.fixture
+def workplace(begin: Callable[..., Workplace]) -> Workplace:
+    return begin()
 
-    def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
 
-    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        return trial.last_step == self.epoch
+def prune_at(epoch: int) -> dict[str, Any]:
+    """A pruner that no Dice below 1 gets past."""
+    return {"name": "threshold", "lower": 1.0, "n_warmup_epochs": epoch - 1}
 
 
 def run(workplace: Workplace) -> tuple[FrozenTrial, list[TrialStarted | EpochFinished]]:
@@ -115,19 +121,20 @@ def test_the_model_of_the_best_epoch_is_kept_with_its_provenance(workplace: Work
 
 
 def test_network_settings_that_vary_are_those_of_the_network(
-    storage: Storage, build_plan: Callable[..., StudyPlan], environment: Environment
+    begin: Callable[..., Workplace],
 ) -> None:
     space = {"network.filters": {"type": "categorical", "choices": [6]}}
-    plan = build_plan(space=space, start_points=())
-    workplace = begin_study(storage, "tiny", plan, environment).workplace("cpu")
+    workplace = begin(space=space, start_points=())
     trial, _ = run(workplace)
     assert trial.params == {"network.filters": 6}
     folder = workplace.runs.model("tiny", trial.number)
     assert load_model(folder, torch.device("cpu")).description.network.filters == 6
 
 
-def test_a_pruned_trial_ends_at_its_epoch_and_keeps_its_best_model(workplace: Workplace) -> None:
-    workplace.study.optuna.pruner = PruneAt(2)
+def test_a_pruned_trial_ends_at_its_epoch_and_keeps_its_best_model(
+    begin: Callable[..., Workplace],
+) -> None:
+    workplace = begin(pruner=prune_at(2))
     trial, events = run(workplace)
     assert trial.state.name == "PRUNED"
     assert sorted(trial.intermediate_values) == [1, 2] == rows(workplace, trial)
@@ -136,9 +143,10 @@ def test_a_pruned_trial_ends_at_its_epoch_and_keeps_its_best_model(workplace: Wo
     assert len(events) == 3
 
 
-def test_a_trial_that_ends_by_itself_is_not_pruned_at_its_last_epoch(workplace: Workplace) -> None:
-    workplace.study.optuna.pruner = PruneAt(4)
-    trial, _ = run(workplace)
+def test_a_trial_that_ends_by_itself_is_not_pruned_at_its_last_epoch(
+    begin: Callable[..., Workplace],
+) -> None:
+    trial, _ = run(begin(pruner=prune_at(4)))
     assert trial.state.name == "COMPLETE"
 
 
@@ -183,7 +191,7 @@ def test_an_epoch_that_was_kept_but_not_told_is_told_and_not_trained_again(
     workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trial = workplace.study.optuna.ask()
-    report = objective._report
+    report = objective.report_epoch
 
     def broken(study: Any, trial: optuna.Trial, told: Any) -> None:
         if told.epoch == 3:
@@ -191,7 +199,7 @@ def test_an_epoch_that_was_kept_but_not_told_is_told_and_not_trained_again(
         report(study, trial, told)
 
     with monkeypatch.context() as patch:
-        patch.setattr(objective, "_report", broken)
+        patch.setattr(objective, "report_epoch", broken)
         with pytest.raises(KeyboardInterrupt):
             list(run_trial(workplace, trial))
     assert sorted(workplace.study.optuna.trials[0].intermediate_values) == [1, 2]
@@ -213,7 +221,7 @@ def test_a_trial_whose_last_epoch_was_told_is_finished_without_training(
 
 
 def test_a_trial_whose_process_was_killed_goes_on_from_its_checkpoint(
-    workplace: Workplace,
+    workplace: Workplace, trainers: Trainers
 ) -> None:
     trial = workplace.study.optuna.ask()
     events = run_trial(workplace, trial)
@@ -229,16 +237,12 @@ def test_a_trial_whose_process_was_killed_goes_on_from_its_checkpoint(
     assert sorted(again.intermediate_values) == [1, 2, 3, 4]
 
 
-def trainers() -> list[psutil.Process]:
-    """The processes that train for this one: children of the server of processes."""
-    me = psutil.Process()
-    return [child for server in me.children() for child in server.children()]
-
-
 @pytest.mark.parametrize("epoch", [1, 3])
-def test_no_process_is_left_when_the_trial_is_left(workplace: Workplace, epoch: int) -> None:
+def test_no_process_is_left_when_the_trial_is_left(
+    workplace: Workplace, trainers: Trainers, epoch: int
+) -> None:
     run_until(workplace, epoch)
-    assert [child for child in trainers() if child.status() != psutil.STATUS_ZOMBIE] == []
+    assert trainers() == []
 
 
 def test_a_training_that_fails_says_why_with_its_traceback(
@@ -259,7 +263,8 @@ def test_files_are_taken_over_whole_or_not_at_all(
     workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = run_until(workplace, 2)
-    runs, waits = workplace.runs, []
+    runs = workplace.runs
+    waits: list[float] = []
 
     def torn(source: Path, target: Path, **_: object) -> None:
         (target / "checkpoints").mkdir()

@@ -18,7 +18,6 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from kidneyseg.search import patience as module
 from kidneyseg.search.patience import Patience, is_outage
 
 AWAY = OperationalError("SELECT 1", None, sqlite3.OperationalError("away"))
@@ -47,7 +46,7 @@ class TurnedClock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> TurnedClock:
     clock = TurnedClock()
-    monkeypatch.setattr(module.time, "monotonic", clock)
+    monkeypatch.setattr("kidneyseg.search.patience.time.monotonic", clock)
     return clock
 
 

@@ -37,16 +37,45 @@ def elsewhere(environment: Environment, tmp_path: Path) -> Relocate:
     return relocate
 
 
-def test_a_workplace_holds_development_slices_and_no_test_case(
+def test_a_workplace_has_the_development_cases_and_what_the_machine_says(
+    storage: Storage, plan: StudyPlan, environment: Environment
+) -> None:
+    common = environment.common.model_copy(
+        update={"pictures": False, "grace_seconds": 33.0, "patience_minutes": 2.0}
+    )
+    begun = begin_study(storage, "tiny", plan, environment.model_copy(update={"common": common}))
+    workplace = begun.workplace("cpu", place=3)
+    split = begun.cases.split
+    names = {case.name for case in workplace.cases.prepare()}
+    assert names == {*split.training, *split.validation}
+    assert not names & set(split.test)
+    assert workplace.runs.folder == environment.common.runs
+    assert (workplace.device, workplace.place, workplace.pictures) == ("cpu", 3, False)
+    assert workplace.grace_seconds == 33
+    assert storage.patience.seconds == 120
+
+
+def test_cores_are_shared_out_among_the_workers_of_a_machine(
+    storage: Storage,
+    plan: StudyPlan,
+    environment: Environment,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("kidneyseg.search.service.count_cores", lambda: 12)
+    begun = begin_study(storage, "tiny", plan, environment)
+    threads = {n: begun.workplace("cpu", n_workers=n).threads for n in (1, 2, 5, 12, 100)}
+    assert threads == {1: 12, 2: 6, 5: 2, 12: 1, 100: 1}
+
+
+def test_each_workplace_has_a_sampler_and_a_stop_of_its_own(
     storage: Storage, plan: StudyPlan, environment: Environment
 ) -> None:
     begun = begin_study(storage, "tiny", plan, environment)
-    workplace = begun.workplace("cpu")
-    split = begun.cases.split
-    assert workplace.training.case_names == split.training
-    assert workplace.validation.case_names == split.validation
-    assert not set(split.test) & {*split.training, *split.validation}
-    assert workplace.runs.folder == environment.common.runs
+    first, second = (begun.workplace("cpu", place) for place in range(2))
+    assert first.study.id == second.study.id
+    assert first.study.optuna.sampler is not second.study.optuna.sampler
+    first.stopping.set()
+    assert not second.stopping.is_set()
 
 
 def test_a_study_is_gone_on_with_on_a_copy_of_its_data(

@@ -28,7 +28,7 @@ def refusal(values: dict[str, Any], fixed: dict[str, Any] | None = None) -> str:
 
 def drawn(space: SearchSpace, trial: optuna.Trial, **fixed: Any) -> Hyperparameters:
     given = given_values(fixed, NetworkSettings())
-    return make_draw({**given, **space.draw(trial, given)}).hyperparameters
+    return make_draw({**given, **space.draw(trial, given)}, 0).hyperparameters
 
 
 def draws(space: SearchSpace, n: int = 60, **fixed: Any) -> list[Hyperparameters]:
@@ -154,7 +154,7 @@ def test_network_settings_vary_under_dotted_names_and_the_others_are_the_studys(
     kernels: dict[str, set[int]] = {"dense": set(), "convolution": set()}
     for _ in range(40):
         trial = study.ask()
-        draw = make_draw({**given, **space.draw(trial, given)})
+        draw = make_draw({**given, **space.draw(trial, given)}, 0)
         assert draw.network.filters == trial.params["network.filters"]
         assert draw.network.activation == "prelu"
         assert draw.hyperparameters == Hyperparameters(beta=0.25, sampling="balanced")

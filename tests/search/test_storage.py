@@ -6,12 +6,15 @@ import sqlite3
 import stat
 import traceback
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
-from sqlalchemy import func, insert, make_url, select, text
+from sqlalchemy import func, insert, make_url, select, text, update
+from sqlalchemy.exc import IntegrityError
 
 from kidneyseg.errors import StorageError
+from kidneyseg.search.patience import Patience
 from kidneyseg.search.storage import Storage, hide_password, open_storage, parse_address
 from kidneyseg.search.tables import leases, trials
 
@@ -232,3 +235,56 @@ def make_anew(address: str) -> str:
 def test_4_processes_may_make_the_same_database_at_once(bare_address: str) -> None:
     with multiprocessing.get_context("spawn").Pool(4) as pool:
         assert len(set(pool.map(make_anew, [bare_address] * 4, chunksize=1))) == 1
+
+
+def test_our_own_queries_outlast_an_outage(
+    either_storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kidneyseg.search.patience.FIRST_PAUSE_SECONDS", 0.001)
+    study = optuna.create_study(storage=either_storage.optuna, study_name="a")
+    trial_id = study.ask()._trial_id
+    dialect = either_storage.engine.dialect
+    execute, left = dialect.do_execute, 0
+
+    def away(*arguments: Any) -> None:
+        nonlocal left
+        if left:
+            left -= 1
+            raise dialect.loaded_dbapi.OperationalError("away")
+        execute(*arguments)
+
+    monkeypatch.setattr(dialect, "do_execute", away)
+    row = {"trial_id": trial_id, "worker": "somebody", "beat": 0}
+    left = 3
+    assert either_storage.change(insert(leases).values(row)) == 1
+    assert left == 0
+    left = 3
+    assert either_storage.change(update(leases).values(beat=7)) == 1
+    left = 3
+    assert either_storage.read(select(leases.c.beat)).scalar_one() == 7
+    assert left == 0
+
+
+def test_of_several_changes_all_are_made_or_none(either_storage: Storage) -> None:
+    study = optuna.create_study(storage=either_storage.optuna, study_name="a")
+    row = {"trial_id": study.ask()._trial_id, "worker": "somebody", "beat": 0}
+    with pytest.raises(IntegrityError):
+        either_storage.change(insert(leases).values(row), insert(leases).values(row))
+    assert either_storage.read(select(leases)).all() == []
+
+
+def test_not_there_at_the_start_is_told_at_once_and_patience_is_for_later(
+    sqlite_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    outlast = Patience.outlast
+
+    def count(patience: Patience, call: Any) -> Any:
+        asked.append(patience.seconds)
+        return outlast(patience, call)
+
+    monkeypatch.setattr(Patience, "outlast", count)
+    storage = open_storage(sqlite_address, patience_seconds=7.0)
+    assert set(asked) <= {0}
+    assert storage.patience.seconds == 7
+    storage.engine.dispose()

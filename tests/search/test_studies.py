@@ -1,14 +1,18 @@
 """Studies in the database: created once, gone on with, told apart."""
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import optuna
 import pytest
 
 from kidneyseg.errors import SettingsError, StudyError
+from kidneyseg.search import studies
 from kidneyseg.search.definition import StudyDefinition, StudyPlan
+from kidneyseg.search.orders import ask_to_stop, claim, read_order
 from kidneyseg.search.samplers import StudySampler
-from kidneyseg.search.storage import Storage
+from kidneyseg.search.storage import Storage, open_storage
 from kidneyseg.search.studies import load_study, open_study, study_names
 from kidneyseg.settings import Environment
 
@@ -55,7 +59,7 @@ def test_a_budget_only_rises(either_storage: Storage, definition: StudyDefinitio
     study = open_study(either_storage, "tiny", definition)
     seen = [study.n_trials]
     for n_trials in (5, 3, 9):
-        study.raise_budget(n_trials)
+        study.ask_for(n_trials)
         seen.append(load_study(either_storage, "tiny").n_trials)
     assert seen == [0, 5, 5, 9]
 
@@ -82,12 +86,54 @@ def test_a_study_of_another_program_is_refused(
         open_study(storage, "theirs", definition)
 
 
+@pytest.mark.parametrize("claimed", [False, True])
 def test_a_study_whose_creator_was_killed_before_defining_it_is_taken_over(
-    storage: Storage, definition: StudyDefinition
+    storage: Storage,
+    definition: StudyDefinition,
+    claimed: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    optuna.create_study(storage=storage.optuna, study_name="tiny", direction="maximize")
+    monkeypatch.setattr(studies, "DEFINING_SECONDS", 0.1)
+    created = optuna.create_study(storage=storage.optuna, study_name="tiny", direction="maximize")
+    if claimed:
+        claim(storage, created._study_id)
     assert open_study(storage, "tiny", definition).definition == definition
     assert load_study(storage, "tiny").definition == definition
+
+
+def test_of_many_who_begin_a_study_at_once_one_defines_it_and_the_others_are_refused(
+    address: str, definition: StudyDefinition
+) -> None:
+    storages = [open_storage(address) for _ in range(6)]
+    ready = threading.Barrier(len(storages))
+
+    def begin(k: int) -> str:
+        ready.wait(30)
+        mine = definition.model_copy(update={"data": f"data {k}"})
+        try:
+            return open_study(storages[k], "tiny", mine).definition.data
+        except StudyError as refused:
+            return str(refused)
+
+    with ThreadPoolExecutor(len(storages)) as threads:
+        told = list(threads.map(begin, range(len(storages))))
+    kept = load_study(storages[0], "tiny").definition.data
+    for k, words in enumerate(told):
+        if kept == f"data {k}":
+            assert words == kept
+        else:
+            assert f"data was {kept} and is now data {k}" in words
+    for storage in storages:
+        storage.engine.dispose()
+
+
+def test_a_study_that_was_stopped_goes_on_when_more_is_asked_of_it(
+    storage: Storage, definition: StudyDefinition
+) -> None:
+    study = open_study(storage, "tiny", definition)
+    ask_to_stop(storage, study.id, "by hand", now=True)
+    study.ask_for(3)
+    assert read_order(storage, study.id).stop is None
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "cache", "phantom", "a b", "x" * 101])

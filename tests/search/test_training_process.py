@@ -39,6 +39,13 @@ def pid_of(process: TrainingProcess) -> int:
     return pid
 
 
+def server_pid() -> int:
+    """The server that training processes come from."""
+    from multiprocessing.forkserver import _forkserver
+
+    return int(vars(_forkserver)["_forkserver_pid"])
+
+
 def told(process: TrainingProcess) -> Iterator[Message]:
     return (message for message in process.messages() if message is not None)
 
@@ -143,15 +150,13 @@ def test_signals_to_the_whole_group_are_not_for_it(order: TrialOrder) -> None:
 
 
 def test_the_server_of_processes_outlives_signals_to_the_whole_group(order: TrialOrder) -> None:
-    from multiprocessing.forkserver import _forkserver  # type: ignore[attr-defined]
-
     with training_process(order, Limits()):
-        server = _forkserver._forkserver_pid
+        server = server_pid()
         for name in FOR_THE_WORKER:
             os.kill(server, getattr(signal, name))
     with training_process(order, Limits()) as process:
         until_epoch(process, 1)
-    assert _forkserver._forkserver_pid == server
+    assert server_pid() == server
 
 
 def test_this_process_still_hears_its_signals(order: TrialOrder) -> None:

@@ -1,9 +1,10 @@
 """A worker reaches exactly N, goes on where it was stopped, and says what went wrong."""
 
-import os
-import signal
+import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
 
 import optuna
 import pytest
@@ -11,14 +12,26 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
 from kidneyseg.errors import KidneysegError, StorageLostError, Terminated, TrainingError
-from kidneyseg.search import worker
+from kidneyseg.search import patience, worker
+from kidneyseg.search.budget import OUTCOME, SURPLUS
 from kidneyseg.search.definition import StudyPlan
-from kidneyseg.search.events import EpochFinished, Event, TrialFinished, TrialStarted, Waiting
-from kidneyseg.search.leases import HANDED_BACK, OUTCOME, SURPLUS, end_trial
-from kidneyseg.search.objective import Workplace
+from kidneyseg.search.events import (
+    EpochFinished,
+    Event,
+    Stopped,
+    TakenOver,
+    TrialFinished,
+    TrialStarted,
+    Waiting,
+)
+from kidneyseg.search.hand_back import ATTEMPT, end_trial
+from kidneyseg.search.identity import WorkerIdentity
+from kidneyseg.search.objective import TrialFailedError, Workplace
+from kidneyseg.search.orders import ask_for, ask_to_stop, read_order
 from kidneyseg.search.storage import Storage, open_storage
+from kidneyseg.search.training_process import LimitExceededError, TrialProcessDiedError
+from kidneyseg.search.twins import TAKEN_OVER
 from kidneyseg.search.worker import work
-from kidneyseg.training.tensorboard import TensorBoardLog
 
 BuildWorkplace = Callable[..., Workplace]
 TrialEvents = Generator[TrialStarted | EpochFinished, None, None]
@@ -47,8 +60,7 @@ def fail_with(
         if only is not None and trial.number not in only:
             yield from run(workplace, trial)
             return
-        definition = workplace.study.definition
-        definition.space.draw(trial, definition.fixed)
+        workplace.study.definition.draw(trial)
         yield TrialStarted(trial=trial.number, hyperparameters=dict(trial.params))
         raise error
 
@@ -102,7 +114,7 @@ def test_a_trial_that_is_closed_in_the_middle_is_handed_back_and_taken_up_again(
         pass
     events.close()
     assert states(workplace) == ["COMPLETE", "FAIL", "WAITING"]
-    assert outcomes(workplace)[1] == HANDED_BACK
+    assert outcomes(workplace)[1] == "handed back: its worker was asked to stop"
     list(work(workplace, 3))
     assert states(workplace) == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
     trials = workplace.study.optuna.trials
@@ -160,7 +172,7 @@ def test_a_trial_taken_over_meanwhile_does_not_stop_the_worker(
     def taken_over(workplace: Workplace, trial: optuna.Trial) -> TrialEvents:
         if trial.number < 2:
             study = workplace.study
-            end_trial(study, study.storage.optuna.get_trial(trial._trial_id), "reaped")
+            end_trial(study, trial._trial_id, "reaped")
         if trial.number == 1:
             raise RuntimeError("out of memory")
         yield from run(workplace, trial)
@@ -215,7 +227,7 @@ def test_workers_at_the_same_time_end_with_exactly_n(
     """Four of them, each with a connection of its own, some of whose trials fail."""
     fail_with(ValueError("unlucky"), monkeypatch, only=(1, 4))
     storages = [open_storage(address) for _ in range(4)]
-    places = [build_workplace(storage) for storage in storages]
+    places = [replace(build_workplace(storage), place=k) for k, storage in enumerate(storages)]
     with ThreadPoolExecutor(4) as threads:
         ended = list(threads.map(lambda place: finished(work(place, 8)), places))
     counted = states(places[0])
@@ -227,28 +239,70 @@ def test_workers_at_the_same_time_end_with_exactly_n(
         storage.engine.dispose()
 
 
+class Lost:
+    """A database that is away, for good or for some calls."""
+
+    def __init__(
+        self, workplace: Workplace, monkeypatch: pytest.MonkeyPatch, times: int | None = None
+    ) -> None:
+        engine = workplace.study.storage.engine
+        self.left = times
+        self.failed = 0
+        self._connect, self._execute = engine.connect, engine.dialect.do_execute
+        monkeypatch.setattr(patience, "FIRST_PAUSE_SECONDS", 0.001)
+        monkeypatch.setattr(engine, "connect", self._do_connect)
+        monkeypatch.setattr(engine.dialect, "do_execute", self._do_execute)
+
+    def _fail(self) -> None:
+        if self.left == 0:
+            return
+        if self.left is not None:
+            self.left -= 1
+        self.failed += 1
+        raise OperationalError("SELECT 1", None, Exception("server closed the connection\nwhy"))
+
+    def _do_connect(self) -> Any:
+        self._fail()
+        return self._connect()
+
+    def _do_execute(self, *arguments: Any) -> None:
+        self._fail()
+        self._execute(*arguments)
+
+
 @pytest.mark.usefixtures("quick_trials")
 @pytest.mark.parametrize("place", ["before", "within"])
-def test_a_lost_database_is_told_in_one_line(
+def test_a_database_lost_for_good_is_told_in_one_line(
     workplace: Workplace, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = workplace.study.storage.engine
+    monkeypatch.setattr("optuna.storages._rdb.storage.time.sleep", lambda _: None)
+    workplace.study.storage.patience.seconds = 0.2
     events = work(workplace, 2)
     if place == "within":
         next(events)
-
-    def lost(*_: object, **__: object) -> None:
-        raise OperationalError("SELECT 1", None, Exception("server closed the connection\nwhy"))
-
-    monkeypatch.setattr(type(engine), "connect", lost)
-    monkeypatch.setattr(engine.dialect, "do_execute", lost)
+    lost = Lost(workplace, monkeypatch)
     with pytest.raises(StorageLostError) as caught:
         list(events)
+    assert lost.failed > 1  # it was waited for
     message = str(caught.value)
     assert message.startswith(f"{workplace.study.storage.address}: lost in the middle")
     assert "server closed the connection" in message
     assert "the same command goes on" in message
     assert "\n" not in message
+
+
+@pytest.mark.usefixtures("quick_trials")
+def test_a_database_that_comes_back_costs_no_trial(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("optuna.storages._rdb.storage.time.sleep", lambda _: None)
+    lost = Lost(workplace, monkeypatch, times=0)
+    for event in work(workplace, 3):
+        assert not isinstance(event, Stopped)
+        lost.left = 3
+    assert lost.failed >= 3 * 3
+    assert states(workplace) == ["COMPLETE"] * 3
+    assert [len(trial.intermediate_values) for trial in workplace.study.optuna.trials] == [2] * 3
 
 
 @pytest.mark.usefixtures("quick_trials")
@@ -258,8 +312,7 @@ def test_pruned_trials_count(
     workplace = build_workplace(storage)
 
     def pruned(workplace: Workplace, trial: optuna.Trial) -> TrialEvents:
-        definition = workplace.study.definition
-        definition.space.draw(trial, definition.fixed)
+        workplace.study.definition.draw(trial)
         yield TrialStarted(trial=trial.number, hyperparameters=dict(trial.params))
         trial.report(0.1, 1)
         workplace.study.optuna.tell(trial, state=TrialState.PRUNED)
@@ -268,25 +321,219 @@ def test_pruned_trials_count(
     assert [event.state for event in finished(work(workplace, 2))] == ["PRUNED", "PRUNED"]
 
 
-def test_sigterm_in_mid_epoch_hands_the_trial_back(
-    storage: Storage, build_workplace: BuildWorkplace, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("quick_trials")
+@pytest.mark.parametrize("kind", [TrialStarted, EpochFinished])
+def test_asked_to_stop_a_worker_hands_its_trial_back_and_ends(
+    workplace: Workplace, kind: type[Event]
 ) -> None:
-    workplace = build_workplace(storage)
-
-    def terminate(_signal: int, _frame: object) -> None:
-        raise Terminated
-
-    def receive(*_: object) -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(TensorBoardLog, "add", receive)
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        with pytest.raises(Terminated):
-            list(work(workplace, 2))
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    events = work(workplace, 2)
+    while not isinstance(next(events), kind):
+        pass
+    workplace.stopping.set()
+    assert list(events) == []
     assert states(workplace) == ["FAIL", "WAITING"]
+    assert outcomes(workplace)[0] == "handed back: its worker was asked to stop"
+
+
+@pytest.mark.usefixtures("quick_trials")
+def test_a_stopped_study_gets_no_new_trial_but_keeps_the_running_one(workplace: Workplace) -> None:
+    study = workplace.study
+    events = work(workplace, 2)
+    next(events)
+    ask_to_stop(study.storage, study.id, "by hand")
+    *_, ended, stopped = events
+    assert isinstance(ended, TrialFinished)
+    assert stopped == Stopped(reason="by hand")
+    assert states(workplace) == ["COMPLETE"]
+    assert list(work(workplace, 2)) == [Stopped(reason="by hand")]
+    ask_for(study.storage, study.id, 2)
+    assert len(finished(work(workplace))) == 1
+
+
+@pytest.mark.usefixtures("quick_trials")
+def test_a_study_stopped_at_once_has_its_running_trial_handed_back(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = workplace.study
+    hurried = replace(workplace, grace_seconds=0.08)  # a hundred beats a second
+    run = vars(worker)["run_trial"]
+
+    def endless(workplace: Workplace, trial: optuna.Trial) -> TrialEvents:
+        yield next(run(workplace, trial))
+        yield from cycle_of_nothing()
+
+    monkeypatch.setattr(worker, "run_trial", endless)
+    events = work(hurried, 2)
+    next(events)
+    ask_to_stop(study.storage, study.id, "by hand", now=True)
+    assert list(events) == [Stopped(reason="by hand")]
+    assert states(workplace) == ["FAIL", "WAITING"]
+    monkeypatch.setattr(worker, "run_trial", run)
+    ask_for(study.storage, study.id, 2)
+    assert len(finished(work(hurried))) == 2
+
+
+def cycle_of_nothing() -> Generator[Any, None, None]:
+    """What a trial tells while its process trains."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        time.sleep(0.01)
+        yield None
+    raise AssertionError("nobody stopped it")
+
+
+@pytest.mark.usefixtures("quick_trials")
+def test_the_budget_of_the_study_counts_where_no_number_is_given(workplace: Workplace) -> None:
+    study = workplace.study
+    assert list(work(workplace)) == []
+    study.ask_for(1)
+    events = work(workplace)
+    next(events)
+    study.ask_for(3)  # while it works
+    assert len(finished(events)) == 3
+
+
+@pytest.mark.usefixtures("quick_trials")
+def test_a_trial_whose_process_died_is_tried_again_and_is_no_failure(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_with(TrialProcessDiedError("its process was ended by SIGSEGV"), monkeypatch, only=(0, 1))
+    first, second, third = finished(work(workplace, 1))
+    assert [(event.state, event.goes_on) for event in (first, second)] == [("FAIL", True)] * 2
+    assert (third.state, third.goes_on) == ("COMPLETE", False)
+    assert first.reason == "its process was ended by SIGSEGV"
+    trials = workplace.study.optuna.trials
+    assert [trial.user_attrs.get(ATTEMPT) for trial in trials] == [None, 2, 3]
+    assert [trial.params for trial in trials] == [trials[0].params] * 3
+    assert outcomes(workplace)[0] == "handed back: its process was ended by SIGSEGV"
+
+
+@pytest.mark.usefixtures("quick_trials")
+def test_hyperparameters_that_kill_every_process_fail_once_and_end_no_worker(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    died = TrialProcessDiedError("its process was ended by SIGKILL")
+    fail_with(died, monkeypatch, only=(0, 1, 2))
+    ended = finished(work(workplace, 1))
+    assert [event.state for event in ended] == ["FAIL"] * 3 + ["COMPLETE"]
+    assert [event.goes_on for event in ended] == [True, True, False, False]
+    assert outcomes(workplace)[2] == "failed: its process was ended by SIGKILL, 3 times"
+
+
+@pytest.mark.usefixtures("quick_trials")
+def test_where_every_process_dies_the_work_ends_too(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_with(TrialProcessDiedError("its process was ended by SIGKILL"), monkeypatch)
+    with pytest.raises(KidneysegError, match="3 trials in a row failed, the last one: its process"):
+        list(work(workplace, 1))
+    assert states(workplace) == ["FAIL"] * 9
+
+
+@pytest.mark.usefixtures("quick_trials")
+def test_the_trainings_own_traceback_is_on_its_trial(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_with(TrialFailedError("no memory", "Traceback: in the process"), monkeypatch, only=(0,))
+    assert finished(work(workplace, 1))[0].reason == "no memory"
+    first = workplace.study.optuna.trials[0]
+    assert first.user_attrs["traceback"] == "Traceback: in the process"
+    assert first.user_attrs[OUTCOME] == "failed: no memory"
+
+
+@pytest.mark.usefixtures("quick_trials")
+def test_a_trial_that_takes_more_than_it_may_fails_with_the_limit(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_with(LimitExceededError("took longer than the study allows"), monkeypatch, only=(0,))
+    assert [event.goes_on for event in finished(work(workplace, 1))] == [False, False]
+    assert outcomes(workplace)[0] == "failed: took longer than the study allows"
+
+
+@pytest.mark.usefixtures("quick_trials")
+def test_a_study_in_which_all_fails_is_stopped_and_says_why(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_with(ValueError("no"), monkeypatch)
+    with pytest.raises(KidneysegError):
+        list(work(workplace, 5))
+    stop = read_order(workplace.study.storage, workplace.study.id).stop
+    assert stop == "the last 3 trials all failed, the last one: ValueError: no"
+    assert list(work(workplace, 5)) == [Stopped(reason=stop)]
+
+
+POINT = {"learning_rate": 0.02, "beta": 0.25}
+
+
+@pytest.mark.usefixtures("quick_trials")
+def test_the_result_of_the_same_hyperparameters_is_taken_over_and_counts(
+    workplace: Workplace,
+) -> None:
+    for _ in range(2):
+        workplace.study.optuna.enqueue_trial(POINT)
+    events = list(work(workplace, 2))
+    assert TakenOver(trial=1, source=0) in events
+    assert sum(isinstance(event, EpochFinished) for event in events) == 2  # of the first alone
+    first, second = workplace.study.optuna.trials
+    assert second.state == TrialState.COMPLETE
+    assert second.value == first.value
+    assert second.intermediate_values == first.intermediate_values
+    assert second.user_attrs[TAKEN_OVER] == 0
+
+
+@pytest.mark.usefixtures("quick_trials")
+def test_of_a_running_twin_another_point_is_drawn_and_after_three_it_is_waited_for(
+    workplace: Workplace,
+) -> None:
+    study = workplace.study
+    study.optuna.enqueue_trial(POINT)
+    theirs = study.optuna.ask()
+    study.definition.draw(theirs)
+    for _ in range(5):
+        study.optuna.enqueue_trial(POINT)
+    with ThreadPoolExecutor(1) as thread:
+        ended = thread.submit(lambda: finished(work(workplace, 2)))
+        deadline = time.monotonic() + 20
+        while states(workplace)[:5] != ["RUNNING", "FAIL", "FAIL", "FAIL", "RUNNING"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        surplus = "surplus: the same as trial 0, which is running"
+        assert outcomes(workplace)[1:4] == [surplus] * 3
+        study.optuna.tell(theirs, 0.5)
+        (told,) = ended.result(20)
+    assert (told.trial, told.state) == (4, "COMPLETE")
+    assert study.optuna.trials[4].user_attrs[TAKEN_OVER] == 0
+    assert study.optuna.trials[4].value == 0.5
+
+
+@pytest.mark.usefixtures("quick_trials")
+def test_a_worker_that_waits_for_a_twin_can_be_stopped(workplace: Workplace) -> None:
+    study = workplace.study
+    study.optuna.enqueue_trial(POINT)
+    study.definition.draw(study.optuna.ask())
+    for _ in range(4):
+        study.optuna.enqueue_trial(POINT)
+    with ThreadPoolExecutor(1) as thread:
+        ended = thread.submit(lambda: list(work(workplace, 2)))
+        deadline = time.monotonic() + 20
+        while states(workplace)[:5] != ["RUNNING", "FAIL", "FAIL", "FAIL", "RUNNING"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        workplace.stopping.set()
+        assert ended.result(20) == []
+    assert outcomes(workplace)[4] == "handed back: its worker was asked to stop"
+
+
+@pytest.mark.usefixtures("quick_trials")
+def test_a_dead_workers_trial_is_taken_up_before_any_new_one(
+    workplace: Workplace,
+    begin_trial: Callable[..., optuna.Trial],
+    dead_worker: WorkerIdentity,
+) -> None:
+    begin_trial(workplace.study, worker=str(dead_worker))
+    (ended,) = finished(work(workplace, 1))
+    assert (ended.trial, states(workplace)) == (1, ["FAIL", "COMPLETE"])
+    assert workplace.study.optuna.trials[1].user_attrs[ATTEMPT] == 2
 
 
 def test_a_study_with_a_pruner_ends_with_exactly_n_too(

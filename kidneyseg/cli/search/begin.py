@@ -1,12 +1,14 @@
 """What `run`, `submit` and `worker` do alike: begin a study, prepare its data, show it."""
 
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
 from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
 import typer
 
+from kidneyseg.cli.json_log import JsonLog, LogFormat
 from kidneyseg.cli.options import Choices, storage_address
 from kidneyseg.errors import CorrectableError, KidneysegError
 from kidneyseg.runs import check_study_name
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from kidneyseg.cli.display import SearchDisplay
     from kidneyseg.ct.development import DevelopmentCases
     from kidneyseg.search.definition import StudyPlan
+    from kidneyseg.search.metrics import SearchMetrics
     from kidneyseg.search.service import BegunStudy
     from kidneyseg.search.storage import Storage
     from kidneyseg.settings import Environment
@@ -60,9 +63,13 @@ def _check_grid(plan: "StudyPlan", environment: "Environment", n_trials: int) ->
         )
 
 
-def prepare(cases: "DevelopmentCases") -> None:
+def prepare(cases: "DevelopmentCases", log_format: LogFormat = LogFormat.TEXT) -> None:
     from kidneyseg.cli.display import track
 
+    if log_format == LogFormat.JSON:
+        n = sum(1 for _ in cases.prepare())
+        JsonLog(None).say(f"cases prepared: {n}")
+        return
     for _ in track(cases.prepare(), "cases prepared", len(cases.cases)):
         pass
 
@@ -99,8 +106,14 @@ def join(opened: "Storage", name: str, machine: "Environment") -> "BegunStudy":
     return begun
 
 
-def work_here(begun: "BegunStudy", devices: Sequence[str], n_trials: int | None) -> None:
-    """Work on a study with a worker on every device given, and show it."""
+def work_here(
+    begun: "BegunStudy",
+    devices: Sequence[str],
+    n_trials: int | None,
+    log_format: LogFormat = LogFormat.TEXT,
+    metrics: "SearchMetrics | None" = None,
+) -> None:
+    """Work on a study with a worker on every device given; show it, and count it."""
     from kidneyseg.search.disk import check_disk, largest_network
     from kidneyseg.search.events import Stopped
     from kidneyseg.search.workers import work_together
@@ -111,20 +124,48 @@ def work_here(begun: "BegunStudy", devices: Sequence[str], n_trials: int | None)
         largest_network(begun.study.definition),
         len(devices),
     )
-    display = build_display(begun, begun.study.n_trials if n_trials is None else n_trials)
+    budget = begun.study.n_trials if n_trials is None else n_trials
+    display = (
+        JsonLog(begun.study.name) if log_format == LogFormat.JSON else build_display(begun, budget)
+    )
     workplaces = [
         begun.workplace(device, place, len(devices)) for place, device in enumerate(devices)
     ]
     stopped = None
-    with display.live(), closing(work_together(workplaces, n_trials)) as told:
+    with (
+        display.live(),
+        counting(metrics, begun),
+        closing(work_together(workplaces, n_trials)) as told,
+    ):
         for each in told:
-            display.show(each.event)
+            display.show(each.event, each.worker)
+            if metrics is not None:
+                metrics.count(begun.study.name, each.event)
             if isinstance(each.event, Stopped):
                 stopped = each.event.reason
     if stopped is not None:
         raise KidneysegError(
             f"study {begun.study.name!r} was stopped: {stopped}; kidneyseg-search run goes on"
         )
+
+
+@contextmanager
+def counting(metrics: "SearchMetrics | None", begun: "BegunStudy") -> Iterator[None]:
+    """What runs no more is not counted as running, however the work ends."""
+    try:
+        yield
+    finally:
+        if metrics is not None:
+            metrics.leave(begun.study.name)
+
+
+def say_as(log_format: LogFormat) -> Callable[[str], object]:
+    """How people, or programs, are told what belongs to no event."""
+    from kidneyseg.cli.display import stderr_console
+
+    if log_format == LogFormat.JSON:
+        return JsonLog(None).say
+    return partial(stderr_console().print, markup=False)
 
 
 def choose_devices(named: str, workers: int | None, workers_per_gpu: int) -> list[str]:

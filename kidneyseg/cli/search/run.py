@@ -6,11 +6,13 @@ from typing import Annotated
 import typer
 
 from kidneyseg.cli import options
+from kidneyseg.cli.json_log import LogFormat
 from kidneyseg.cli.options import Choices
 from kidneyseg.cli.search.begin import (
     begin,
     choose_devices,
     count_finished,
+    say_as,
     summarize,
     work_here,
 )
@@ -25,6 +27,7 @@ def run(
     workers_per_gpu: Annotated[
         int, typer.Option(help="Trials at a time on each GPU, for small networks.")
     ] = 1,
+    log_format: options.LogFormatOption = LogFormat.TEXT,
     set_: options.Set = None,
     name: options.StudyName = None,
     storage: options.Storage = None,
@@ -35,22 +38,22 @@ def run(
 
     Example: kidneyseg-search run --study lr_loss --n-trials 50
     """
-    from kidneyseg.cli.display import elapsed_words, stderr_console
+    from kidneyseg.cli.display import elapsed_words
 
     start = time.monotonic()
     choices = Choices(environment, data, set_ or [])
     devices = choose_devices(choices.environment.common.device, workers, workers_per_gpu)
     begun = begin(study, n_trials, name, storage, choices)
-    console = stderr_console()
+    say = say_as(log_format)
     split = begun.cases.split
-    console.print(
+    say(
         f"{len(split.training)} training, {len(split.validation)} validation and "
         f"{len(split.test)} sealed test cases"
     )
     finished = count_finished(begun)
     if finished >= n_trials:
-        console.print(f"study {begun.study.name}: {finished} trials are finished; nothing to do")
+        say(f"study {begun.study.name}: {finished} trials are finished; nothing to do")
     else:
-        work_here(begun, devices, n_trials)
-    summarize(begun, console.print)
-    console.print(f"took {elapsed_words(start)}")
+        work_here(begun, devices, n_trials, log_format)
+    summarize(begun, say)
+    say(f"took {elapsed_words(start)}")

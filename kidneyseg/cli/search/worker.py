@@ -1,17 +1,20 @@
 """`kidneyseg-search worker`: join a study from any machine."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kidneyseg.cli import options
+from kidneyseg.cli.json_log import LogFormat
 from kidneyseg.cli.options import Choices, storage_address
 from kidneyseg.cli.search.begin import (
     choose_devices,
     count_finished,
     prepare,
+    say_as,
     summarize,
     work_here,
 )
@@ -32,7 +35,9 @@ def worker(
     ] = None,
     device: Annotated[
         str | None,
-        typer.Option(help="auto, cpu, or cuda:0. Default: the environment's."),
+        typer.Option(
+            help="auto, cpu, cuda:0, or claim: a GPU of its own. Default: the environment's."
+        ),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Trials at a time. Default: one per GPU, else one.")
@@ -43,6 +48,13 @@ def worker(
     wait: Annotated[
         bool, typer.Option("--wait", help="Do not end: wait for studies to be submitted.")
     ] = False,
+    metrics_port: Annotated[
+        int | None, typer.Option(help="Serve metrics for Prometheus at this port.")
+    ] = None,
+    metrics_host: Annotated[
+        str, typer.Option(help="Address that metrics are served at.")
+    ] = "127.0.0.1",
+    log_format: options.LogFormatOption = LogFormat.TEXT,
     storage: options.Storage = None,
     data: options.Data = None,
     environment: options.EnvironmentName = "local",
@@ -53,30 +65,42 @@ def worker(
 
     Example: kidneyseg-search worker --study lr_loss --device cuda:0
     """
-    from kidneyseg.cli.display import stderr_console
     from kidneyseg.cli.phantoms import with_data
+    from kidneyseg.search.gpu_claims import CLAIM, claimed_device
+    from kidneyseg.search.metrics import serve_metrics
     from kidneyseg.search.storage import open_storage
 
     machine = Choices(environment, data, []).environment
-    devices = choose_devices(device or machine.common.device, workers, workers_per_gpu)
-    machine = with_data(machine)
-    opened = open_storage(storage_address(storage, Runs(machine.common.runs)), create=wait)
-    console = stderr_console()
-    while True:
-        for begun in _open_studies(opened, study, machine):
-            prepare(begun.cases)
-            work_here(begun, devices, None)
-            summarize(begun, console.print)
-        if not wait:
-            return
-        time.sleep(LOOK_SECONDS)
+    runs = Runs(machine.common.runs)
+    say = say_as(log_format)
+    with ExitStack() as held:
+        metrics = None
+        if metrics_port is not None:
+            metrics = held.enter_context(serve_metrics(metrics_port, metrics_host))
+        named = device or machine.common.device
+        if named == CLAIM:
+            named = held.enter_context(claimed_device(runs.gpu_locks, wait=wait, tell=say))
+            workers = workers or workers_per_gpu
+        devices = choose_devices(named, workers, workers_per_gpu)
+        machine = with_data(machine)
+        opened = open_storage(storage_address(storage, runs), create=wait)
+        if metrics is not None:
+            patience = opened.patience
+            metrics.watch_database(lambda: patience.is_waiting, lambda: patience.outages)
+        while True:
+            for begun in _open_studies(opened, study, machine, say):
+                prepare(begun.cases, log_format)
+                work_here(begun, devices, None, log_format, metrics)
+                summarize(begun, say)
+            if not wait:
+                return
+            time.sleep(LOOK_SECONDS)
 
 
 def _open_studies(
-    opened: "Storage", study: str | None, machine: "Environment"
+    opened: "Storage", study: str | None, machine: "Environment", say: Callable[[str], object]
 ) -> "Iterator[BegunStudy]":
     """The study that is named, or all that want more trials and whose data are here."""
-    from kidneyseg.cli.display import stderr_console
     from kidneyseg.search.orders import read_order
     from kidneyseg.search.service import join_study
     from kidneyseg.search.status import find_study_id
@@ -91,7 +115,7 @@ def _open_studies(
         except StudyError as error:
             if study is not None:
                 raise
-            stderr_console().print(f"left out: {error}", markup=False)
+            say(f"left out: {error}")
             continue
         if study is not None or count_finished(begun) < order.n_trials:
             yield begun

@@ -1,0 +1,186 @@
+"""The note on a study that the dashboard shows: what is searched, on which data, how far it is.
+
+Written when a study is begun and again when trials finish: by one worker, at most once a minute.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+
+from optuna_dashboard import get_note, save_note
+from sqlalchemy import String, Text, column, table, update
+
+from kidneyseg.ct.splits import Split
+from kidneyseg.search.artifacts import MODEL
+from kidneyseg.search.budget import OUTCOME
+from kidneyseg.search.definition import StudyDefinition
+from kidneyseg.search.hand_back import ATTEMPT
+from kidneyseg.search.lineage import LINEAGE
+from kidneyseg.search.objective import BEST_DICE, BEST_EPOCH, DICE_OF_CASE, WENT_ON_AFTER
+from kidneyseg.search.report.words import (
+    counted,
+    hours_words,
+    method_words,
+    range_words,
+    values_words,
+)
+from kidneyseg.search.status import read_status
+from kidneyseg.search.studies import DEFINITION, Study
+from kidneyseg.search.study_status import StudyStatus
+from kidneyseg.search.twins import TAKEN_OVER
+
+WRITTEN = "kidneyseg:note written"  # study attribute of Optuna's: seconds since 1970
+PAUSE_SECONDS = 60.0  # between two notes
+
+ATTRIBUTES = {  # of trials, in the words of who reads them
+    BEST_EPOCH: "the epoch whose model is kept, counted from 1",
+    BEST_DICE: "the Dice of that epoch, pruned trials' too",
+    DICE_OF_CASE: "the same, case by case",
+    OUTCOME: "why a trial failed, was handed back to others, or was beyond the budget",
+    "traceback": "the last lines of what a failed trial died of",
+    MODEL: "whether its model is kept, or why it was removed",
+    "provenance": "data, split, code, versions and machine of the training",
+    TAKEN_OVER: "its hyper-parameters were trained before: the result is that trial's",
+    LINEAGE: "earlier numbers of the same training, handed back or cut off",
+    WENT_ON_AFTER: "how many epochs were trained under those numbers",
+    ATTEMPT: "how often it was begun because a worker or its process died",
+    "slices at a time": "that fitted into memory; it changes no result",
+}
+
+_attributes = table(  # Optuna's own, of studies
+    "study_system_attributes",
+    column("study_id"),
+    column("key", String),
+    column("value_json", Text),
+)
+
+
+def refresh_note(study: Study, split: Split, *, at_once: bool = False) -> bool:
+    """Write the note as things are now; whether it was written.
+
+    Not when anybody wrote it within the last minute, unless `at_once`; nor when it would say the
+    same again. Raises what a lost database raises.
+    """
+    if not _may_write(study, at_once=at_once):
+        return False
+    text = study_note(study.definition, read_status(study.storage, study.name), split)
+    if text == get_note(study.optuna):
+        return False
+    save_note(study.optuna, text)
+    return True
+
+
+def study_note(definition: StudyDefinition, status: StudyStatus, split: Split) -> str:
+    """The note, in Markdown. It names no case."""
+    parts = (
+        [f"# {status.study}", _question(definition), _progress(status)],
+        ["## What is searched", *_space(definition)],
+        ["## On which data", *_data(definition, split)],
+        ["## How to read the trials", *_reading()],
+    )
+    return "\n\n".join(paragraph for part in parts for paragraph in part) + "\n"
+
+
+def _may_write(study: Study, *, at_once: bool) -> bool:
+    """Whether this call is to write the note: of several within a minute, one."""
+    storage = study.storage.optuna
+    now, before = time.time(), storage.get_study_system_attrs(study.id).get(WRITTEN)
+    if before is None or at_once:
+        storage.set_study_system_attr(study.id, WRITTEN, now)
+        return True
+    if abs(now - before) < PAUSE_SECONDS:  # a clock that was ahead must not stop it for good
+        return False
+    mine = update(_attributes).where(
+        _attributes.c.study_id == study.id,
+        _attributes.c.key == WRITTEN,
+        _attributes.c.value_json == json.dumps(before),
+    )
+    return study.storage.change(mine.values(value_json=json.dumps(now))) == 1
+
+
+def _question(definition: StudyDefinition) -> str:
+    if confirmation := definition.confirmation:
+        return (
+            f"The {len(confirmation.candidates)} best trials of study `{confirmation.study}` are "
+            "trained again with other seeds: which is best without its luck?"
+        )
+    names = ", ".join(f"`{name}`" for name in definition.space.names())
+    return (
+        f"Which {names} give the best segmentation of kidneys in CT? Every trial trains the "
+        "network once with values of its own; its value is the mean Dice, over the volumes of the "
+        "validation cases, of its best epoch. Higher is better, 1 is perfect."
+    )
+
+
+def _progress(status: StudyStatus) -> str:
+    states = status.states
+    others = [f"{states[name]} {name}" for name in ("running", "waiting", "failed") if states[name]]
+    so_far = f"{status.finished} of {counted(status.n_trials, 'trial')} finished"
+    kinds = f"{states['complete']} complete, {states['pruned']} pruned"
+    spent = f"{counted(status.epochs, 'epoch')}, {hours_words(status.hours)} of work"
+    lines = [f"**So far: {so_far}** ({', '.join([kinds, *others])}). Spent: {spent}."]
+    if status.saved_epochs:
+        lines.append(
+            f"Pruning saved about {counted(status.saved_epochs, 'epoch')}, "
+            f"{hours_words(status.saved_hours)}."
+        )
+    if best := status.best:
+        lines.append(
+            f"Best: trial {best.number}, Dice {best.value:.4f}, with {values_words(best.params)}."
+        )
+    if status.stop is not None:
+        lines.append(f"No new trial begins: {status.stop}.")
+    return " ".join(lines)
+
+
+def _space(definition: StudyDefinition) -> Iterator[str]:
+    rows = [
+        f"| `{name}` | {range_words(range_)} |" for name, range_ in definition.space.root.items()
+    ]
+    yield _table("hyper-parameter", "range", rows)
+    if definition.fixed:
+        yield f"Fixed: {values_words(definition.fixed)}. All others have their defaults."
+    yield (
+        f"Drawn by {method_words(definition.sampler)}, given up early by "
+        f"{method_words(definition.pruner)}, seed {definition.seed}."
+    )
+
+
+def _data(definition: StudyDefinition, split: Split) -> Iterator[str]:
+    settings, training = definition.data_settings(), definition.settings.training
+    yield (
+        f"{counted(len(split.training), 'case')} for training, {len(split.validation)} for "
+        f"validation; {len(split.test)} for the test, which no trial reads. Data "
+        f"`{definition.data[:12]}`, split `{definition.split[:12]}`."
+    )
+    low, high = settings.hu_window
+    rows, columns = settings.slice_size
+    pixels = (
+        f"{settings.spacing_mm:g} mm pixels"
+        if settings.spacing_mm is not None
+        else f"1/{settings.downsampling} of the scan's resolution"
+    )
+    yield (
+        f"Slices of {rows} x {columns} at {pixels}, {low:g} to {high:g} HU. At most "
+        f"{counted(training.max_epochs, 'epoch')}, fewer when the validation loss rises "
+        f"{counted(training.patience, 'time')} in a row."
+    )
+
+
+def _reading() -> Iterator[str]:
+    yield (
+        "A trial's curve has one point for each epoch: its validation Dice. *Complete*: it ran to "
+        "its own end. *Pruned*: given up early; its value is its last epoch's, not its best. "
+        f"*Fail*: see `{OUTCOME}`; one that was handed back goes on under another number."
+    )
+    rows = [f"| `{name}` | {meaning} |" for name, meaning in ATTRIBUTES.items()]
+    yield _table("attribute of a trial", "meaning", rows)
+    yield (
+        "A trial's files are pictures of its worst validation cases, with the kidney as it was "
+        "drawn and as it was found, and the models of the best trials. The study's own "
+        f"`{DEFINITION}` says all of this to the program."
+    )
+
+
+def _table(left: str, right: str, rows: list[str]) -> str:
+    return "\n".join([f"| {left} | {right} |", "|---|---|", *rows])

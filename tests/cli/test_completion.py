@@ -1,0 +1,63 @@
+"""The shell completes commands, options and the names of studies and environments."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kidneyseg.cli.completion import complete_environments, complete_studies
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def completed(line: str, program: str = "kidneyseg-search") -> list[str]:
+    """What bash is offered at the end of a line, by a program of its own."""
+    words = f"{program} {line}"
+    variable = f"_{program.upper().replace('-', '_')}_COMPLETE"
+    name = program.replace("-", "_")
+    code = (
+        f"import sys; from kidneyseg.cli.main import {name} as program; "
+        "import atexit; atexit.register(lambda: print('HEAVY' * bool("
+        "{'torch', 'optuna', 'nibabel', 'scipy'} & set(sys.modules)))); program([])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={
+            **os.environ,
+            variable: "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split(" ")) - 1),
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "HEAVY" not in done.stdout
+    return done.stdout.split()
+
+
+def test_bash_completes_studies_without_importing_what_a_search_needs() -> None:
+    assert completed("run --study lr") == ["lr_loss"]
+
+
+def test_bash_completes_commands_of_both_programs() -> None:
+    assert completed("sub") == ["submit"]
+    assert completed("pred", "kidneyseg") == ["predict"]
+
+
+def test_studies_are_those_shipped_and_those_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "mine.toml").touch()
+    monkeypatch.chdir(tmp_path)
+    shipped = {path.stem for path in (ROOT / "studies").glob("*.toml")}
+    assert set(complete_studies("")) == {"mine", *shipped}
+    assert complete_studies("mi") == ["mine"]
+
+
+def test_environments_are_those_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert complete_environments("") == ["cluster", "local"]

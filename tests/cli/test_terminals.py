@@ -1,0 +1,72 @@
+"""Colors and progress: in a terminal, with NO_COLOR, in a pipe."""
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from kidneyseg.cli.display import SearchDisplay, stderr_console, track
+from kidneyseg.search.events import EpochFinished, TrialStarted
+
+COLOR = re.compile(r"\x1b\[[0-9;]*?(3[0-8]|4[0-8]|9[0-7])[0-9;]*m")
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Stderr counts as a terminal of many colors."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    return monkeypatch
+
+
+def progress(capsys: pytest.CaptureFixture[str]) -> str:
+    assert list(track(range(3), "cases prepared")) == [0, 1, 2]
+    caught = capsys.readouterr()
+    assert caught.out == ""
+    return caught.err
+
+
+@pytest.mark.usefixtures("terminal")
+def test_a_terminal_shows_progress_in_color(capsys: pytest.CaptureFixture[str]) -> None:
+    assert COLOR.search(progress(capsys))
+
+
+def test_no_color_is_honoured(
+    terminal: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal.setenv("NO_COLOR", "1")
+    shown = progress(capsys)
+    assert "3/3" in shown
+    assert not COLOR.search(shown)
+
+
+def test_a_pipe_gets_plain_lines_and_no_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    assert progress(capsys) == "cases prepared: 3\n"
+
+
+def test_a_long_line_is_never_broken_in_a_pipe(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    monkeypatch.setenv("COLUMNS", "40")
+    stderr_console().print("x" * 300)
+    assert capsys.readouterr().err == "x" * 300 + "\n"
+
+
+def test_a_search_in_a_pipe_is_a_line_for_each_event_without_control_characters() -> None:
+    stream = io.StringIO()
+    display = SearchDisplay(Console(file=stream, highlight=False, soft_wrap=True), 2, 0)
+    with display.live():
+        display.show(TrialStarted(trial=0, hyperparameters={"batch_size": 8}))
+        display.show(
+            EpochFinished(
+                trial=0, epoch=1, max_epochs=2, dice=0.5, best_dice=0.5, loss=0.7, seconds=1.0
+            )
+        )
+    assert len(stream.getvalue().splitlines()) == 2
+    assert "\x1b" not in stream.getvalue()

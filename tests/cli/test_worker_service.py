@@ -1,0 +1,98 @@
+"""A worker as a service: told in JSON, counted for Prometheus, ended by a signal, with a GPU."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from kidneyseg.cli.main import kidneyseg_search
+from kidneyseg.search import gpu_claims
+
+TINY = ["--set=data.downsampling=2", "--set=data.slice_size=[32,32]", "--set=network.filters=4"]
+
+
+def submit(data: Path, *more: str) -> None:
+    arguments = ["submit", "--study", "lr_loss", "--n-trials", "1", "--data", str(data)]
+    assert kidneyseg_search([*arguments, *TINY, *more]) == 0
+
+
+def test_run_in_json_is_lines_of_json_on_stderr_and_nothing_else(
+    workplace: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["run", "--study", "lr_loss", "--n-trials", "1", "--data", str(tiny_data)]
+    log = ["--log-format", "json", "--set=training.max_epochs=1"]
+    assert kidneyseg_search([*arguments, *TINY, *log]) == 0
+    caught = capsys.readouterr()
+    assert caught.out == ""
+    told = [json.loads(line) for line in caught.err.splitlines() if line.startswith("{")]
+    events = [line["event"] for line in told if line["event"] != "Message"]
+    assert events == ["TrialStarted", "EpochFinished", "TrialFinished"]
+    assert {"time", "level", "study", "worker", "trial"} <= set(told[0])
+    assert {line["study"] for line in told if line["event"] != "Message"} == {"lr_loss"}
+
+
+def test_a_device_is_claimed_for_as_long_as_the_worker_works(
+    workplace: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(tiny_data, "--set=training.max_epochs=1")
+    monkeypatch.setattr(gpu_claims, "visible_gpus", lambda: ["one"])
+    other = gpu_claims.claim_gpu(Path("runs") / "gpu-locks", ["one"])
+    assert other is not None
+    worker = ["worker", "--study", "lr_loss", "--data", str(tiny_data), "--device", "claim"]
+    assert kidneyseg_search(worker) == 2
+    other.release()
+    monkeypatch.setattr(gpu_claims, "visible_gpus", list)
+    assert kidneyseg_search(worker) == 0  # on the CPU: there is no GPU to claim
+
+
+@pytest.fixture
+def endless_worker(
+    workplace: Path, tiny_data: Path
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A worker of a trial without end, and the port of its metrics."""
+    submit(tiny_data, "--set=training.max_epochs=100000", "--set=training.patience=100000")
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    code = (
+        "import sys; from kidneyseg.cli.main import kidneyseg_search; sys.exit(kidneyseg_search())"
+    )
+    options = ["--data", str(tiny_data), "--wait", f"--metrics-port={port}"]
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "worker", *options],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        yield process, port
+        process.kill()
+
+
+def test_metrics_count_while_it_works_and_the_warning_of_a_scheduler_hands_back(
+    endless_worker: tuple[subprocess.Popen[bytes], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    process, port = endless_worker
+    deadline = time.monotonic() + 60
+    text = ""
+    while 'kidneyseg_epoch_seconds_count{study="lr_loss"}' not in text:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+        with suppress(OSError), urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            text = answer.read().decode()
+    assert 'kidneyseg_running_trials{study="lr_loss"} 1.0' in text
+    assert "kidneyseg_database_away 0.0" in text
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(60) == 143
+    capsys.readouterr()
+    assert kidneyseg_search(["status", "--study", "lr_loss", "--json"]) == 0
+    states = json.loads(capsys.readouterr().out)["states"]
+    assert (states["waiting"], states["running"]) == (1, 0)
