@@ -10,6 +10,7 @@ counts on a machine that is shared: of the worker processes, and of the server's
 
 import argparse
 import json
+import math
 import multiprocessing
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from typing import Any
 import optuna
 import psutil
 import psycopg
+from optuna.exceptions import StorageInternalError
 from optuna.storages._rdb import models
 from sqlalchemy import insert, make_url, text
 
@@ -201,8 +203,12 @@ def measure(
 
 def _run(trials: Callable[[str, int], None], address: str, n_trials: int, spent: Any) -> None:
     start = time.process_time()
-    trials(address, n_trials)
-    spent.put(time.process_time() - start)
+    try:
+        trials(address, n_trials)
+    except StorageInternalError:  # plain Optuna on SQLite: "database is locked"
+        spent.put(float("nan"))
+    else:
+        spent.put(time.process_time() - start)
 
 
 def _server_seconds(pid: int | None) -> float:
@@ -301,6 +307,8 @@ def capacity(new: Callable[[], str], server: int | None, running: list[int]) -> 
 
 def _cell(counts: Counts) -> str:
     worker, server, wall = (1000 * seconds for seconds in counts)
+    if math.isnan(worker):
+        return "database is locked "
     return f"{worker:6.0f} +{server:4.0f} ({wall:5.0f})"
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from kidneyseg.files import replacing_folder
 
-MOST = 6  # pictures: of the cases where the network does worst
+N_WORST, N_BEST = 4, 2  # pictures: of the cases where the network does worst, and best
 
 
 def write_pictures(
@@ -17,8 +17,9 @@ def write_pictures(
     pictures: Mapping[str, NDArray[np.uint8]],  # (H, W, 3), by case name
     dice_of_case: Mapping[str, float],
 ) -> None:
-    """Write `<case>.png` for the `MOST` cases of lowest Dice, all or none; older ones go."""
-    worst = sorted(pictures, key=lambda name: (dice_of_case[name], name))[:MOST]
+    """Write `<case>.png` for the cases of lowest and highest Dice, all or none; older ones go."""
+    ranked = sorted(pictures, key=lambda name: (dice_of_case[name], name))
+    chosen = dict.fromkeys([*ranked[:N_WORST], *ranked[N_WORST:][-N_BEST:]])
     with replacing_folder(folder) as temporary:
-        for name in worst:
+        for name in chosen:
             Image.fromarray(pictures[name]).save(temporary / f"{name}.png")

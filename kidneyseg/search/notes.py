@@ -4,9 +4,11 @@ Written when a study is begun and again when trials finish: by one worker, at mo
 """
 
 import json
+import re
 import time
 from collections.abc import Iterator
 
+import optuna
 from optuna_dashboard import get_note, save_note
 from sqlalchemy import String, Text, column, table, update
 
@@ -31,13 +33,15 @@ from kidneyseg.search.twins import TAKEN_OVER
 
 WRITTEN = "kidneyseg:note written"  # study attribute of Optuna's: seconds since 1970
 PAUSE_SECONDS = 60.0  # between two notes
+FAILURE = re.compile(r"dashboard:[0-9]+:note_ver")  # optuna-dashboard's name of a trial's note
+MOST_FAILURES = 20  # notes of failed trials
 
 ATTRIBUTES = {  # of trials, in the words of who reads them
     BEST_EPOCH: "the epoch whose model is kept, counted from 1",
     BEST_DICE: "the Dice of that epoch, pruned trials' too",
     DICE_OF_CASE: "the same, case by case",
     OUTCOME: "why a trial failed, was handed back to others, or was beyond the budget",
-    "traceback": "the last lines of what a failed trial died of",
+    "traceback": "the last lines of what a failed trial died of; easier to read in its note",
     MODEL: "whether its model is kept, or why it was removed",
     "provenance": "data, split, code, versions and machine of the training",
     TAKEN_OVER: "its hyper-parameters were trained before: the result is that trial's",
@@ -67,6 +71,19 @@ def refresh_note(study: Study, split: Split, *, at_once: bool = False) -> bool:
     if text == get_note(study.optuna):
         return False
     save_note(study.optuna, text)
+    return True
+
+
+def note_failure(trial: optuna.Trial, reason: str, traceback: str) -> bool:
+    """Write on a failed trial's page why it failed, line by line; whether there was room.
+
+    Such notes are kept with the study and read whenever it is: only the first of them are written.
+    """
+    kept = trial.study._storage.get_study_system_attrs(trial.study._study_id)
+    if sum(1 for key in kept if FAILURE.fullmatch(key)) >= MOST_FAILURES:
+        return False
+    code = "\n".join(f"    {line}" for line in traceback.splitlines())
+    save_note(trial, f"**{reason}**\n\n{code}\n")
     return True
 
 

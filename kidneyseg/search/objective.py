@@ -74,13 +74,14 @@ def run_trial(workplace: Workplace, trial: optuna.Trial) -> TrialEvents:
     order = _order(workplace, trial.number, study.definition.draw(trial))
     trial.set_user_attr("provenance", order.provenance.model_dump(mode="json"))
     _take_over_files(workplace, trial)
-    state = TrialState.COMPLETE
+    state, known = TrialState.COMPLETE, 0
     with training_process(order, study.definition.limits) as process:
         for message in process.messages():
             match message:
                 case None:
                     yield None
                 case Resumed(history=history):
+                    known = len(history)
                     _replay(study, trial, history)
                     yield TrialStarted(
                         trial=trial.number,
@@ -89,7 +90,8 @@ def run_trial(workplace: Workplace, trial: optuna.Trial) -> TrialEvents:
                     )
                 case EpochReport():
                     report_epoch(study, trial, message)
-                    yield _epoch_finished(trial.number, order, message)
+                    if message.epoch > known:
+                        yield _epoch_finished(trial.number, order, message)
                     if message.is_last:
                         process.finish()
                     elif study.pruner.should_prune(trial._trial_id, message.epoch):
@@ -160,7 +162,7 @@ def _replay(study: Study, trial: optuna.Trial, history: Sequence[float]) -> None
     storage = study.storage
     if lineage(trial):
         trial.set_user_attr(WENT_ON_AFTER, len(history))
-    for epoch, dice in enumerate(history, start=1):
+    for epoch, dice in enumerate(history[:-1], start=1):  # the last is told once more
         trial.report(dice, epoch)
     for number in reversed(lineage(trial) if history else ()):
         source = storage.optuna.get_trial_id_from_study_id_trial_number(study.id, number)

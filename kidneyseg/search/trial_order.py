@@ -64,7 +64,7 @@ class TrialOrder(Part):
 
 
 class Resumed(Part):
-    """The training is set up; some epochs may be finished already."""
+    """The training is set up; of epochs that are finished already, the last is told once more."""
 
     kind: Literal["resumed"] = "resumed"
     history: tuple[float, ...]  # validation Dice of each finished epoch

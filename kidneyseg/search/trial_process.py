@@ -69,6 +69,9 @@ def _messages(order: TrialOrder) -> Generator[Message, None, None]:
         pictures=order.folder / "pictures" if order.pictures else None,
     )
     yield Resumed(history=resume(training, recording))
+    if training.last is not None:
+        # Whoever trained it may have died before it was told, or decided on.
+        yield _report(training.last)
     with closing(record(training, recording, order.provenance)) as epochs:
         for result in epochs:
             yield _report(result)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from kidneyseg.files import replacing
 from kidneyseg.settings import Part
+from kidneyseg.training.results import EpochResult
 
 KEPT = 2  # the newest, and the one before it
 
@@ -36,6 +37,7 @@ class Progress(Part):
     best_epoch: int
     small_batch_size: int
     history: tuple[float, ...]  # validation Dice of each finished epoch
+    last: EpochResult | None = None  # what the last of them gave
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

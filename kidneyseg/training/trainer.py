@@ -52,6 +52,7 @@ class Training:
         self._best_dice, self._best_epoch = -math.inf, 0
         self._rises = LossRises()
         self._history: list[float] = []
+        self.last: EpochResult | None = None  # what the last finished epoch gave
         self._chosen: dict[str, int] = {}  # slices for pictures, once they are asked for
         hyperparameters = setup.hyperparameters
         if device.type == "cpu":
@@ -93,7 +94,7 @@ class Training:
             if is_best:
                 self._best_dice, self._best_epoch = dice, epoch
             self._history.append(dice)
-            yield EpochResult(
+            self.last = EpochResult(
                 epoch=epoch,
                 learning_rate=learning_rate,
                 training_losses=training.losses,
@@ -112,6 +113,7 @@ class Training:
                 evaluation_batch_size=self._validated_at_once.n,
                 memory_bytes=peak_memory_bytes(self.device),
             )
+            yield self.last
 
     @torch.no_grad()
     def validate(self) -> EpochSums:
@@ -141,6 +143,7 @@ class Training:
             best_epoch=self._best_epoch,
             small_batch_size=self._trained_at_once.n,
             history=tuple(self._history),
+            last=self.last,
         )
         return Checkpoint(progress=progress, tensors=tensors)
 
@@ -160,6 +163,7 @@ class Training:
         self._best_dice, self._best_epoch = progress.best_dice, progress.best_epoch
         self._trained_at_once.n = progress.small_batch_size
         self._history = list(progress.history)
+        self.last = progress.last
 
     def _train_epoch(self, epoch: int) -> tuple[EpochSums, int]:
         """Train on every slice once; return the sums and how many steps were skipped."""

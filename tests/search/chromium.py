@@ -38,20 +38,18 @@ class Page:
         self._number = 0
         self._login: tuple[str, str] | None = None
         self._session: str | None = None
-        self.statuses: dict[str, int] = {}  # of the last answer, by address
 
     def open(self) -> Self:
         target = self.tell("Target.createTarget", url="about:blank")["targetId"]
         attached = self.tell("Target.attachToTarget", targetId=target, flatten=True)
         self._session = attached["sessionId"]
         self.tell("Page.enable")
-        self.tell("Network.enable")
+        self.tell("Fetch.enable", handleAuthRequests=True)
         return self
 
     def log_in(self, user: str, password: str) -> None:
-        """Fill in the browser's own window whenever a page asks for a login."""
+        """From now on fill in the browser's window that asks for a login; before, it is left."""
         self._login = (user, password)
-        self.tell("Fetch.enable", handleAuthRequests=True)
 
     def go(self, address: str) -> None:
         self.tell("Page.navigate", url=address)
@@ -107,9 +105,6 @@ class Page:
                     "Fetch.continueWithAuth",
                     {"requestId": parameters["requestId"], "authChallengeResponse": self._answer()},
                 )
-            case "Network.responseReceived":
-                response = parameters["response"]
-                self.statuses[response["url"]] = response["status"]
 
     def _answer(self) -> dict[str, str]:
         if self._login is None:

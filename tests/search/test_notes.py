@@ -11,7 +11,13 @@ from optuna_dashboard import get_note
 from kidneyseg.ct.splits import Split
 from kidneyseg.search import notes
 from kidneyseg.search.definition import StudyPlan
-from kidneyseg.search.notes import ATTRIBUTES, refresh_note, study_note
+from kidneyseg.search.notes import (
+    ATTRIBUTES,
+    MOST_FAILURES,
+    note_failure,
+    refresh_note,
+    study_note,
+)
 from kidneyseg.search.objective import Workplace, run_trial
 from kidneyseg.search.status import read_status
 from kidneyseg.search.storage import Storage
@@ -104,6 +110,19 @@ def test_a_clock_that_was_ahead_does_not_stop_it(
         refresh_note(study, SPLIT)
     finish(study, 0.5)
     assert refresh_note(study, SPLIT)
+
+
+def test_why_a_trial_failed_is_its_note_line_by_line(study: Study) -> None:
+    trial = study.optuna.ask()
+    assert note_failure(trial, "out of memory", 'File "a.py"\n  <b>x</b>\n```')
+    assert get_note(trial) == '**out of memory**\n\n    File "a.py"\n      <b>x</b>\n    ```\n'
+    assert get_note(study.optuna) == ""
+
+
+def test_many_failures_do_not_fill_the_study(study: Study) -> None:
+    refresh_note(study, SPLIT)
+    written = [note_failure(study.optuna.ask(), "no", "x") for _ in range(MOST_FAILURES + 2)]
+    assert written == [True] * MOST_FAILURES + [False] * 2
 
 
 def test_a_confirmation_says_what_it_confirms(
