@@ -68,6 +68,10 @@ def find_evaluation_cases(
     where that does not give the model's data and split to the letter: another folder's cases might
     have been trained on.
     """
+    if description.refit is not None and part == SplitPart.VALIDATION:
+        raise DataError(
+            "--split validation: the model was trained on these cases, too; expected test"
+        )
     machine = environment.data.model_dump(include=MACHINE_PATHS)
     settings = description.preprocessing.model_copy(update=machine)
     if settings.folder is None:

@@ -26,8 +26,8 @@ radiologist.
 
 Validation Dice **{dice:.4f}**{interval}, per volume, averaged over {n_cases} validation cases, on
 slices near the kidney at training resolution, in epoch {epoch}. {interval_words}
-One number from one seed: the best of a search is somewhat flattered by having been chosen. The test
-cases have not been looked at; `kidneyseg evaluate` measures whole volumes at full resolution.
+{where_from}
+`kidneyseg evaluate` measures whole volumes at full resolution.
 
 | case | Dice |
 |---|---|
@@ -92,6 +92,7 @@ def write_card(description: ModelDescription) -> str:
         dice=validation.dice,
         interval=interval,
         interval_words=interval_words,
+        where_from=_where_from(description),
         seen=_seen(network.input_slices),
         epoch=validation.epoch,
         n_cases=len(validation.dice_of_case),
@@ -115,6 +116,21 @@ def write_card(description: ModelDescription) -> str:
         device=provenance.device,
         host=provenance.host,
         versions=", ".join(f"{name} {version}" for name, version in provenance.versions.items()),
+    )
+
+
+def _where_from(description: ModelDescription) -> str:
+    """Which trainings the measures are of."""
+    refit = description.refit
+    if refit is None:
+        return (
+            "One number from one seed: the best of a search is somewhat flattered by having been "
+            "chosen."
+        )
+    return (
+        f"These are the averages of {refit.n_seeds} trainings with other seeds (study "
+        f"{refit.study}). This network was then trained on training and validation cases together: "
+        "only the test cases can measure it."
     )
 
 

@@ -35,6 +35,13 @@ class Validation(Part):
     small_batch_size: int  # slices at a time; less than was asked for where memory ran out
 
 
+class Refit(Part):
+    """A network trained on training and validation cases; its measures come from elsewhere."""
+
+    study: str  # that confirmed its hyper-parameters
+    n_seeds: int  # trainings whose average the measures are
+
+
 class ModelDescription(Part):
     """All about a model but its weights."""
 
@@ -48,6 +55,7 @@ class ModelDescription(Part):
     training: TrainingSettings | None = None  # with what repeats the training; older files lack
     evaluation: EvaluationSettings | None = None  # these two
     weights_sha256: str
+    refit: Refit | None = None
 
 
 def load_description(folder: Path) -> ModelDescription:

@@ -36,6 +36,7 @@ class Confirmed:
     standing: Standing
     seconds: float  # of a training, on average
     best_epoch: int  # the median over the seeds
+    loss: float  # validation, of the best epochs, averaged over the seeds
     values: dict[str, object]  # its hyper-parameters
 
 
@@ -116,7 +117,7 @@ def judge(linked: Study) -> Verdict:
         for candidate in confirmation.candidates
     ]
     standings = compare([_dice(trials) for trials in of_candidate])
-    seconds = _seconds(linked)
+    seconds, losses = _seconds(linked), _losses(linked)
     confirmed = [
         Confirmed(
             trial=candidate.trial,
@@ -124,6 +125,9 @@ def judge(linked: Study) -> Verdict:
             standing=standing,
             seconds=float(np.mean([seconds.get(trial._trial_id, 0.0) for trial in own])),
             best_epoch=int(np.median([trial.user_attrs[BEST_EPOCH] for trial in own])),
+            loss=float(
+                np.mean([losses.get((t._trial_id, t.user_attrs[BEST_EPOCH]), 0.0) for t in own])
+            ),
             values=dict(candidate.values),
         )
         for candidate, own, standing in zip(
@@ -133,6 +137,12 @@ def judge(linked: Study) -> Verdict:
     confirmed.sort(key=lambda each: -each.standing.dice.mean)
     n_seeds = len(of_candidate[0])
     return Verdict(study=confirmation.study, n_seeds=n_seeds, candidates=tuple(confirmed))
+
+
+def means_of_cases(trials: Sequence[FrozenTrial]) -> dict[str, float]:
+    """The validation Dice of each case, averaged over trials."""
+    names = sorted(trials[0].user_attrs[DICE_OF_CASE])
+    return dict(zip(names, _dice(trials).mean(axis=0).tolist(), strict=True))
 
 
 def _best_trials(study: Study, top: int) -> list[FrozenTrial]:
@@ -151,6 +161,16 @@ def _dice(own: Sequence[FrozenTrial]) -> NDArray[np.float64]:  # (seeds, cases)
     """Validation Dice of each seed and case, the cases in one order."""
     cases = sorted(own[0].user_attrs[DICE_OF_CASE])
     return np.array([[trial.user_attrs[DICE_OF_CASE][case] for case in cases] for trial in own])
+
+
+def _losses(linked: Study) -> dict[tuple[int, int], float]:
+    """The validation loss of each trial's epochs, by id and epoch."""
+    query = (
+        select(epochs.c.trial_id, epochs.c.epoch, epochs.c.validation_loss)
+        .join(trials, trials.c.trial_id == epochs.c.trial_id)
+        .where(trials.c.study_id == linked.id)
+    )
+    return {(row.trial_id, row.epoch): row.validation_loss for row in linked.storage.read(query)}
 
 
 def _seconds(linked: Study) -> dict[int, float]:

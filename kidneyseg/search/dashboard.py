@@ -11,7 +11,13 @@ import optuna_dashboard
 
 from kidneyseg.errors import CorrectableError
 from kidneyseg.search.artifact_stores import ArtifactStore
-from kidneyseg.search.dashboard_answers import Answers, Errors, HeavyRequests, count_trials
+from kidneyseg.search.dashboard_answers import (
+    Answers,
+    Errors,
+    HeavyRequests,
+    NarrowPages,
+    count_trials,
+)
 from kidneyseg.search.dashboard_guard import Guard, Health, WSGIApp
 from kidneyseg.search.dashboard_login import PASSWORD_VARIABLE, Login
 from kidneyseg.search.dashboard_server import Address, Server, make_server
@@ -40,7 +46,9 @@ def build_app(storage: Storage, store: ArtifactStore, login: Login | None = None
     """The dashboard as a WSGI application; without a login it answers to loopback names alone."""
     dashboard = optuna_dashboard.wsgi(storage.optuna, artifact_store=store)
     dashboard.catchall = False  # errors are told here, not on a page of its own
-    heavy = HeavyRequests(app=dashboard, count_trials=partial(count_trials, storage))
+    heavy = HeavyRequests(
+        app=NarrowPages(app=dashboard), count_trials=partial(count_trials, storage)
+    )
     health = Health(partial(answers, storage))
     return Answers(app=Guard(app=Errors(app=heavy), is_healthy=health, login=login))
 

@@ -1,17 +1,23 @@
 """The best few are trained again with new seeds, and what is not told apart is said."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from kidneyseg.errors import StudyError
+from kidneyseg.errors import DataError, StudyError
+from kidneyseg.evaluation.cases import SplitPart, find_evaluation_cases
+from kidneyseg.model.description import load_description
 from kidneyseg.search.budget import read_ledger
 from kidneyseg.search.confirmation import begin_confirmation, judge
 from kidneyseg.search.definition import CANDIDATE, SEED
 from kidneyseg.search.objective import BEST_EPOCH, DICE_OF_CASE, Workplace
+from kidneyseg.search.refit import refit
+from kidneyseg.search.service import join_study
 from kidneyseg.search.storage import Storage
 from kidneyseg.search.studies import Study
 from kidneyseg.search.worker import work
+from kidneyseg.settings import Environment
 
 BuildWorkplace = Callable[..., Workplace]
 
@@ -92,3 +98,25 @@ def test_what_cannot_be_confirmed_is_said(
 ) -> None:
     with pytest.raises(StudyError, match=words):
         begin_confirmation(searched, top, seeds)
+
+
+def test_the_recommended_one_is_trained_on_all_development_cases(
+    storage: Storage, build_workplace: BuildWorkplace, environment: Environment, tmp_path: Path
+) -> None:
+    workplace = build_workplace(storage)
+    list(work(workplace, 2))
+    linked = begin_confirmation(workplace.study, top=1, n_seeds=2)
+    begun = join_study(storage, linked.name, environment)
+    list(work(begun.workplace("cpu")))
+    verdict = judge(linked)
+    results = list(refit(begun, verdict, "cpu", 1, tmp_path / "model"))
+    assert len(results) == verdict.recommended.best_epoch
+    description = load_description(tmp_path / "model")
+    split = begun.cases.split
+    assert set(results[-1].dice_of_case) == {*split.training, *split.validation}
+    assert set(description.validation.dice_of_case) == set(split.validation)
+    assert description.validation.dice == pytest.approx(verdict.winner.standing.dice.mean)
+    assert description.refit is not None
+    assert "training and validation cases together" in (tmp_path / "model/README.md").read_text()
+    with pytest.raises(DataError, match="the model was trained on these cases"):
+        find_evaluation_cases(description, environment, SplitPart.VALIDATION)

@@ -1,13 +1,19 @@
 """`kidneyseg-search confirm`: the best few, trained again with new seeds and compared."""
 
 import json
-from typing import Annotated
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kidneyseg.cli import options
 from kidneyseg.cli.options import Choices, storage_address
 from kidneyseg.cli.search.begin import choose_devices, count_finished, join, work_here
+
+if TYPE_CHECKING:
+    from kidneyseg.search.confirmation import Verdict
+    from kidneyseg.search.service import BegunStudy
 
 
 def confirm(
@@ -20,6 +26,14 @@ def confirm(
     submit: Annotated[
         bool, typer.Option("--submit", help="Leave the trainings to workers, and return.")
     ] = False,
+    refit: Annotated[
+        Path | None,
+        typer.Option(
+            "--refit",
+            metavar="DIR",
+            help="Then train the recommended one on training and validation cases together.",
+        ),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Trainings at a time. Default: one per GPU, else one.")
     ] = None,
@@ -36,6 +50,7 @@ def confirm(
     """
     from kidneyseg.cli.confirmation_text import confirmation_text, verdict_as_json
     from kidneyseg.cli.phantoms import with_data
+    from kidneyseg.model.description import check_place
     from kidneyseg.search.confirmation import begin_confirmation, judge
     from kidneyseg.search.storage import open_storage
     from kidneyseg.search.studies import load_study
@@ -43,6 +58,8 @@ def confirm(
     choices = Choices(environment, data, [])
     devices = choose_devices(choices.environment.common.device, workers, 1)
     opened = open_storage(storage_address(storage, choices.runs), create=False)
+    if refit is not None:
+        check_place(refit)
     linked = begin_confirmation(load_study(opened, study), top, seeds, name)
     if submit:
         typer.echo(
@@ -55,3 +72,17 @@ def confirm(
         work_here(begun, devices, None)
     verdict = judge(linked)
     typer.echo(json.dumps(verdict_as_json(verdict)) if as_json else confirmation_text(verdict))
+    if refit is not None:
+        _refit(begun, verdict, devices[0], refit)
+
+
+def _refit(begun: "BegunStudy", verdict: "Verdict", device: str, out: Path) -> None:
+    import torch
+
+    from kidneyseg.cli.display import show_epochs
+    from kidneyseg.search.refit import refit
+
+    threads = torch.get_num_threads()
+    with closing(refit(begun, verdict, device, threads, out)) as epochs:
+        show_epochs(epochs, verdict.recommended.best_epoch)
+    typer.echo(f"trial {verdict.recommended.trial}, trained on all: written to {out}", err=True)
