@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import connection, get_context
+from multiprocessing import connection, get_context, resource_tracker
 from typing import Generic, TypeVar
 
 import psutil
@@ -67,6 +67,7 @@ class _Process(Generic[T, R]):
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, work), daemon=True)
+        resource_tracker.ensure_running()  # starting it unblocks interrupts: it must run already
         with _interrupts_blocked():
             self._process.start()
         theirs.close()  # so that its end is seen here
