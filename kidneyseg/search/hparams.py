@@ -5,10 +5,9 @@
 """
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import metadata
@@ -26,7 +25,7 @@ from tensorboard.plugins.hparams.summary_v2 import (
 )
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from kidneyseg.search.ranges import Choice, FloatRange, IntRange, Value
+from kidneyseg.search.ranges import Choice, FloatRange, IntRange
 from kidneyseg.search.space import SearchSpace
 
 SUFFIX = ".hparams"  # of the file
@@ -38,16 +37,11 @@ METRICS = (  # tag in the writer `validation`, and what people call it
 
 
 def write_hparams(
-    folder: Path,
-    space: SearchSpace,
-    params: Mapping[str, Value],
-    state: TrialState,
-    started: float,
+    folder: Path, space: SearchSpace, trial: Trial | FrozenTrial, state: TrialState
 ) -> None:
-    """Write what TensorBoard's HParams shows of a trial that is over into its log's folder.
+    """Write what HParams shows of a trial that ends in `state` into the folder of its log.
 
-    `params` are the values that the trial drew, by name; `started` is seconds since 1970. Written
-    again, the file is replaced.
+    Written again, the file is replaced.
     """
     for old in folder.glob(f"*{SUFFIX}"):
         old.unlink()
@@ -58,11 +52,16 @@ def write_hparams(
     writer = EventFileWriter(str(folder), filename_suffix=SUFFIX)
     for summary in (
         _columns(space),
-        hparams_pb(dict(params), trial_id=folder.parent.name, start_time_secs=started),
+        hparams_pb(trial.params, trial_id=folder.parent.name, start_time_secs=_start(trial)),
         _summary(metadata.SESSION_END_INFO_TAG, HParamsPluginData(session_end_info=ended)),
     ):
         writer.add_event(Event(wall_time=time.time(), summary=summary))
     writer.close()
+
+
+def _start(trial: Trial | FrozenTrial) -> float | None:
+    start = trial.datetime_start  # without a zone, in this machine's
+    return None if start is None else start.timestamp()
 
 
 def _columns(space: SearchSpace) -> Summary:

@@ -21,6 +21,7 @@ from kidneyseg.search.artifact_stores import ArtifactStore
 from kidneyseg.search.artifacts import upload_model, upload_pictures
 from kidneyseg.search.epochs import copy_epochs, store_epoch
 from kidneyseg.search.events import EpochFinished, TrialStarted
+from kidneyseg.search.hparams import write_hparams
 from kidneyseg.search.leases import GRACE_SECONDS
 from kidneyseg.search.lineage import lineage
 from kidneyseg.search.space import Draw
@@ -190,6 +191,8 @@ def _tell(workplace: Workplace, trial: optuna.Trial, state: TrialState) -> None:
     upload_pictures(store, study, trial._trial_id, runs.pictures(study.name, trial.number))
     if state == TrialState.COMPLETE:
         upload_model(store, study, trial._trial_id, runs.model(study.name, trial.number))
+    log = runs.tensorboard(study.name, trial.number)
+    write_hparams(log, study.definition.space, trial, state)
     study.optuna.tell(trial, best.dice if state == TrialState.COMPLETE else None, state)
     shutil.rmtree(runs.checkpoints(study.name, trial.number), ignore_errors=True)
 

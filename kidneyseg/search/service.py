@@ -8,6 +8,7 @@ from kidneyseg.errors import StudyError
 from kidneyseg.runs import Runs
 from kidneyseg.search.artifact_stores import open_artifacts
 from kidneyseg.search.definition import StudyPlan, check_same
+from kidneyseg.search.notes import refresh_note
 from kidneyseg.search.objective import Workplace
 from kidneyseg.search.storage import Storage
 from kidneyseg.search.studies import Study, load_study, open_study
@@ -56,7 +57,9 @@ def begin_study(
     find_device(environment.common.device)
     cases = find_development_cases(environment)
     definition = plan.definition(environment, cases.split.data, cases.split.fingerprint)
-    return BegunStudy(study=open_study(storage, name, definition), cases=cases)
+    study = open_study(storage, name, definition)
+    refresh_note(study, cases.split)
+    return BegunStudy(study=study, cases=cases)
 
 
 def join_study(storage: Storage, name: str, machine: Environment) -> BegunStudy:

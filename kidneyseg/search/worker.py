@@ -16,6 +16,7 @@ from kidneyseg.search.failures import stop_where_all_fail
 from kidneyseg.search.hand_back import end_trial, hand_back, reap_trial
 from kidneyseg.search.keeping import remove_surplus_models
 from kidneyseg.search.leases import Heart
+from kidneyseg.search.notes import note_failure, refresh_note
 from kidneyseg.search.objective import TrialFailedError, Workplace, run_trial
 from kidneyseg.search.patience import DATABASE_ERRORS, is_outage
 from kidneyseg.search.studies import Study
@@ -81,6 +82,7 @@ class _Worker:
             n_trials = order.n_trials if self.asked_for is None else self.asked_for
             counts = read_ledger(study.storage, study.id).tally()
             if counts.finished >= n_trials:
+                refresh_note(study, self.workplace.cases.split, at_once=True)
                 return
             if counts.waiting == 0 and counts.counting >= n_trials:
                 if not waited:
@@ -157,6 +159,7 @@ class _Worker:
             hand_back(study, trial_id)
             raise
         self._remove_surplus_models(trial.number)
+        refresh_note(study, self.workplace.cases.split)
         yield _finished(read_ledger(study.storage, study.id), trial.number, last, reason, n_trials)
 
     def _run(self, trial: optuna.Trial, *, may_redraw: bool) -> Generator[Event, None, None]:
@@ -196,6 +199,7 @@ def _end_failed(study: Study, trial: optuna.Trial, error: Exception) -> None:
         return
     with suppress(UpdateFinishedTrialError):  # taken over meanwhile
         trial.set_user_attr(TRACEBACK, _last_lines(error))
+        note_failure(trial, one_line(error), _last_lines(error))
     end_trial(study, trial._trial_id, f"failed: {one_line(error)}")
 
 

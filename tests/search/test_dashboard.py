@@ -62,6 +62,8 @@ def test_the_page_is_served(port: int) -> None:
     status, content = ask(port, "GET", "/dashboard")
     assert status == 200
     assert b"<html" in content
+    assert content.count(b"main, main * { min-width: 0 }") == 1, "see NarrowPages"
+    assert content.rstrip().endswith(b"</html>")
 
 
 def test_studies_and_trials_are_shown(port: int, study: optuna.Study) -> None:

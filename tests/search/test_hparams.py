@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from tensorboard.context import RequestContext
@@ -34,6 +34,15 @@ PARAMS: list[dict[str, Value]] = [
 BEST = [0.5, 0.75]
 
 
+def ended(params: dict[str, Value], space: SearchSpace = SPACE) -> FrozenTrial:
+    """A trial that drew these values."""
+    return create_trial(
+        value=0.0,
+        params=params,
+        distributions={name: range_.distribution() for name, range_ in space.root.items()},
+    )
+
+
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     """Two trials of a study, as a search leaves them: a complete one, and a failed one."""
@@ -43,7 +52,7 @@ def runs(tmp_path: Path) -> Path:
         with SummaryWriter(str(folder / "validation")) as writer:
             writer.add_scalar("best_dice", best / 2, 1)
             writer.add_scalar("best_dice", best, 2)
-        write_hparams(folder, SPACE, params, state, started=1000.0)
+        write_hparams(folder, SPACE, ended(params), state)
     return tmp_path
 
 
@@ -108,7 +117,7 @@ def test_a_failed_trial_is_shown_as_one(runs: Path) -> None:
 
 def test_written_again_it_is_there_once(runs: Path) -> None:
     folder = runs / "trial_00001" / "tensorboard"
-    write_hparams(folder, SPACE, PARAMS[1], TrialState.COMPLETE, started=1000.0)
+    write_hparams(folder, SPACE, ended(PARAMS[1]), TrialState.COMPLETE)
     assert len(list(folder.glob("*.hparams"))) == 1
     _, rows = read(runs)
     (group,) = [each for each in rows.session_groups if each.name == "trial_00001"]
@@ -120,7 +129,8 @@ def test_values_of_several_types_are_columns_too(tmp_path: Path) -> None:
         {"patience": {"type": "categorical", "choices": [1, 2.5, "none"]}}
     )
     folder = tmp_path / "trial_00000" / "tensorboard"
-    write_hparams(folder, space, {"patience": "none"}, TrialState.PRUNED, started=0.0)
+    trial = ended({"patience": "none"}, space)
+    write_hparams(folder, space, trial, TrialState.PRUNED)
     columns, rows = read(tmp_path)
     assert [info.name for info in columns.hparam_infos] == ["patience"]
     assert rows.session_groups[0].hparams["patience"].string_value == "none"
