@@ -153,9 +153,7 @@ def test_a_store_that_goes_away_is_told_and_the_trial_may_be_uploaded_later(
         # As it would be opened while the store was there.
         away.setattr("kidneyseg.search.s3_store.S3Store.check", lambda _: None)
         lost = open_store("s3://kidneys/studies")
-    with pytest.raises(
-        StorageLostError, match=r"s3://kidneys/studies: .*expected a store"
-    ):
+    with pytest.raises(StorageLostError, match=r"s3://kidneys/studies: .*expected a store"):
         upload_model(lost, study, trial._trial_id, folder)
     states = (TrialState.RUNNING,)
     assert [t.number for t in study.optuna.get_trials(states=states)] == [trial.number]
