@@ -57,6 +57,10 @@ class TrainingError(KidneysegError):
     """A training that cannot go on, with the reason."""
 
 
+class StudyStoppedError(KidneysegError):
+    """Somebody stopped the study, or its trials all failed."""
+
+
 class StorageLostError(KidneysegError):
     """The database, or the store of artifacts, went away and did not come back."""
 

@@ -83,7 +83,7 @@ def host_name() -> str:
 def processor_name() -> str:
     """The processor's model name, as far as the system tells it; else its architecture."""
     if PROCESSOR_FILE.is_file():
-        for line in PROCESSOR_FILE.read_text(errors="replace").splitlines():
+        for line in PROCESSOR_FILE.read_text(encoding="utf-8", errors="replace").splitlines():
             key, _, name = line.partition(":")
             if key.strip() == "model name":
                 return name.strip()

@@ -77,7 +77,7 @@ def _read_key(path: Path) -> bytes:
         raise SettingsError(
             f"{path}: every account of this machine can read it; expected chmod 600 {path}"
         )
-    text = path.read_text(errors="replace").strip()
+    text = path.read_text(encoding="utf-8", errors="replace").strip()
     try:
         key = bytes.fromhex(text)
     except ValueError:

@@ -64,10 +64,17 @@ def run_program(app: typer.Typer, name: str, arguments: Sequence[str] | None = N
     except Exception as error:  # noqa: BLE001 - the last resort: one line, and a code
         if debug:
             traceback.print_exc()
-        words = f"{type(error).__name__}: {error}".splitlines()[0]
-        return _say(name, f"unexpected {words} (--debug shows where)", ExitCode.FAILED)
+        return _say(name, _unexpected(error), ExitCode.FAILED)
     finally:
         _restore(before)
+
+
+def _unexpected(error: Exception) -> str:
+    """What is said of an error that nobody foresaw."""
+    first = (str(error).splitlines() or ["no message"])[0]
+    if type(error).__module__.partition(".")[0] in ("sqlalchemy", "psycopg"):
+        return f"the database did not answer ({first}); give the same command when it is back"
+    return f"unexpected {type(error).__name__}: {first} (--debug shows where)"
 
 
 def _command(error: typer.TyperException, name: str) -> str:
@@ -93,4 +100,6 @@ def _restore(handlers: dict[int, Any]) -> None:
 
 
 def _terminate(_signal: int, _frame: object) -> None:
+    for number in TERMINATIONS:  # once is enough: what follows must not be interrupted
+        signal.signal(number, signal.SIG_IGN)
     raise Terminated

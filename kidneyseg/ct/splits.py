@@ -108,7 +108,7 @@ def write_split(split: Split, path: Path) -> None:
 def read_split(path: Path) -> Split:
     """Read `evaluation_data.json`. Raises DataError, also when it was changed by hand."""
     try:
-        written = SplitFile.model_validate_json(path.read_text())
+        written = SplitFile.model_validate_json(path.read_text(encoding="utf-8"))
     except ValidationError as error:
         detail = error.errors()[0]
         key = ".".join(str(part) for part in detail["loc"]) or "JSON"

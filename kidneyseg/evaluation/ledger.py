@@ -103,7 +103,7 @@ def new_look(split: str, part: str, descriptions: Sequence[ModelDescription]) ->
 def read_looks(path: Path) -> tuple[Look, ...]:
     """Read a ledger; none where there is no file. Raises DataError for one that was damaged."""
     try:
-        return LedgerFile.model_validate_json(path.read_text()).looks
+        return LedgerFile.model_validate_json(path.read_text(encoding="utf-8")).looks
     except FileNotFoundError:
         return ()
     except (ValidationError, UnicodeDecodeError) as error:

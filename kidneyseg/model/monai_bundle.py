@@ -67,7 +67,7 @@ class VolumeInferer:
     """What MONAI calls an inferer: whole scans in, their masks out, as `kidneyseg predict` does."""
 
     def __init__(self, description: str) -> None:
-        text = Path(description).read_text()
+        text = Path(description).read_text(encoding="utf-8")
         self._description = ModelDescription.model_validate_json(text)
 
     def __call__(
@@ -126,4 +126,4 @@ def _check_place(folder: Path) -> None:
 
 
 def _write_json(path: Path, document: dict[str, Any]) -> None:
-    path.write_text(json.dumps(document, indent=2) + "\n")
+    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

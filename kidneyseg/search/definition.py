@@ -5,6 +5,7 @@ database when the study is created; and compared there whenever anybody works on
 """
 
 from collections.abc import Collection
+from importlib.metadata import version
 from typing import Any
 
 from optuna.trial import Trial
@@ -89,6 +90,7 @@ class StudyDefinition(Part):
     settings: ResultSettings
     data: str  # fingerprint of the data set
     split: str  # fingerprint of the split
+    code: str = ""  # versions of this package and of Optuna; empty: begun before they were kept
 
     @property
     def cases(self) -> str:
@@ -137,6 +139,7 @@ class StudyPlan(Part):
             settings=result_settings(environment),
             data=data,
             split=split,
+            code=code_version(),
         )
 
 
@@ -176,6 +179,11 @@ def load_plan(
     return StudyPlan(name=path.stem, file=file, space=space, fixed=fixed, start_points=kept)
 
 
+def code_version() -> str:
+    """The versions that a study's trials must share: of this package, and of Optuna."""
+    return f"kidneyseg {version('kidneyseg')}, Optuna {version('optuna')}"
+
+
 def result_settings(environment: Environment) -> ResultSettings:
     """The part of an environment that decides a result."""
     return ResultSettings(
@@ -191,6 +199,8 @@ def check_same(study: str, recorded: StudyDefinition, mine: StudyDefinition) -> 
 
     Raises StudyError with the first differences in plain words.
     """
+    if not recorded.code:
+        mine = mine.model_copy(update={"code": ""})
     before, now = _flat(recorded.model_dump(mode="json")), _flat(mine.model_dump(mode="json"))
     differences = [
         f"{key} was {_short(before.get(key))} and is now {_short(now.get(key))}"

@@ -126,22 +126,34 @@ def run_drill(
     order = DrillOrder(
         study=begun.study.name, environment=begun.cases.environment, workers=drill.workers_each
     )
+    n_trials = drill.n_trials
     with _crew(order, address, drill.n_processes, variables) as crew:
-        yield from _strike(crew, drill, meanwhile)
-    problems = find_faults(begun.study, drill.n_trials)
+        for happened in _strike(crew, drill, meanwhile):
+            if happened is None:  # through before all faults: more work, more workers
+                n_trials += drill.n_trials
+                begun.study.ask_for(n_trials)
+                crew.start_again()
+            else:
+                yield happened
+    problems = find_faults(begun.study, n_trials)
     if problems:
         raise KidneysegError(f"the drill failed: {'; '.join(problems)}")
 
 
-def _strike(crew: "_Crew", drill: Drill, meanwhile: Callable[[], None]) -> Iterator[Happened]:
+def _strike(
+    crew: "_Crew", drill: Drill, meanwhile: Callable[[], None]
+) -> Iterator[Happened | None]:
+    """Strike until all faults happened and the work is done; None asks for more work."""
     chance = random.Random(drill.seed)
     deadline = time.monotonic() + drill.most_seconds
     done = 0
-    while not crew.is_through():
+    while not (crew.is_through() and done >= drill.n_faults):
+        if crew.is_through():
+            yield None
         crew.replace_dead()
         if time.monotonic() > deadline:
             raise KidneysegError(f"the drill took longer than {drill.most_seconds:.0f} s")
-        if done == drill.n_faults:
+        if done >= drill.n_faults:
             time.sleep(LOOK_SECONDS)
             continue
         time.sleep(chance.uniform(*drill.pause_seconds))
@@ -152,8 +164,6 @@ def _strike(crew: "_Crew", drill: Drill, meanwhile: Callable[[], None]) -> Itera
         yield Happened(what=fault.value)
         if done == drill.n_faults // 2:
             meanwhile()
-    if done < drill.n_faults:
-        yield Happened(what=f"only {done} of {drill.n_faults} faults before the work was done")
 
 
 def end_drill(begun: BegunStudy) -> None:
@@ -187,6 +197,12 @@ class _Crew:
         """Start a process for each that ended without being through."""
         for place, process in enumerate(self._processes):
             if process.poll() not in (None, 0):
+                self._processes[place] = self._start(place)
+
+    def start_again(self) -> None:
+        """Start every process that has ended."""
+        for place, process in enumerate(self._processes):
+            if process.poll() is not None:
                 self._processes[place] = self._start(place)
 
     def strike(self, fault: Fault, chance: random.Random) -> bool:

@@ -23,6 +23,7 @@ from kidneyseg.search.budget import State, read_states
 from kidneyseg.search.keeping import REMOVED, read_model_note
 from kidneyseg.search.status import find_study_id, read_status
 from kidneyseg.search.storage import Storage
+from kidneyseg.search.twins import TAKEN_OVER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +56,7 @@ def export_trial(keep: Keep, study: str, out: Path, number: int | None = None) -
         number = _best_number(keep.storage, study)
     else:
         _check_finished(keep.storage, study, number)
+        number = _source(keep.storage, study, number)
     check_place(out)
     with tempfile.TemporaryDirectory(prefix="kidneyseg-export-") as folder:
         fetched = Path(folder) / "model"
@@ -63,6 +65,12 @@ def export_trial(keep: Keep, study: str, out: Path, number: int | None = None) -
         _check_value(keep, study, number, description)
         copy_model(fetched, out)
     return ExportedTrial(trial=number, description=description)
+
+
+def _source(storage: Storage, study: str, number: int) -> int:
+    """The trial whose result a trial has: its own number, but where the result was taken over."""
+    trial = storage.optuna.get_trial(find_trial_id(storage, study, number))
+    return int(trial.user_attrs.get(TAKEN_OVER, number))
 
 
 def _fetch(keep: Keep, study: str, number: int, out: Path) -> None:

@@ -5,12 +5,12 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, extract, func, select
 
 from kidneyseg.search.budget import FINISHED, OUTCOME, STATE, State
-from kidneyseg.search.orders import ask_to_stop, read_order
+from kidneyseg.search.identity import ALIVE_SECONDS
+from kidneyseg.search.orders import read_order, stop_unless_stopped
 from kidneyseg.search.studies import Study
 from kidneyseg.search.tables import trial_user_attributes, trials, workers
 
 FAILURES_EACH = 3  # in a row, for every worker
-ALIVE_SECONDS = 90.0  # a worker not seen for longer is gone; it is seen every 15 s
 
 
 def stop_where_all_fail(study: Study, reason: str) -> bool:
@@ -39,7 +39,9 @@ def stop_where_all_fail(study: Study, reason: str) -> bool:
     states = storage.read(ended).scalars().all()
     if len(states) < wanted or any(state != State.FAIL for state in states):
         return False
-    ask_to_stop(storage, study.id, f"the last {wanted} trials all failed, the last one: {reason}")
+    stop_unless_stopped(
+        storage, study.id, f"the last {wanted} trials all failed, the last one: {reason}"
+    )
     return True
 
 

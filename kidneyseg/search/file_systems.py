@@ -23,7 +23,7 @@ def network_file_system(path: Path, mounts: Path = MOUNTS) -> str | None:
 def _kind(path: Path, mounts: Path) -> str:
     """The file system's kind, of the innermost mount that holds the path; empty where unknown."""
     try:
-        lines = mounts.read_text().splitlines()
+        lines = mounts.read_text(encoding="utf-8").splitlines()
     except OSError:
         return ""
     resolved = path.resolve()

@@ -8,6 +8,8 @@ import psutil
 
 from kidneyseg.provenance import host_name
 
+ALIVE_SECONDS = 90.0  # a worker not seen for longer counts as gone, for people; it is seen each 15
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerIdentity:
@@ -66,7 +68,7 @@ class WorkerIdentity:
 def machine_identity() -> str:
     """Names the boot and the process namespace of this machine, where the system tells them."""
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         return f"{boot}:{Path('/proc/self/ns/pid').stat().st_ino}"
     except OSError:
         return f"{uuid.getnode():x}:{psutil.boot_time():.0f}"
@@ -75,7 +77,9 @@ def machine_identity() -> str:
 def _started(process: psutil.Process) -> float:
     """When a process started, by a clock that nobody sets."""
     try:
-        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+        fields = (
+            Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        )
         return float(fields[19])
     except OSError:
         return round(process.create_time())

@@ -24,6 +24,7 @@ from kidneyseg.search.tables import leases, trials, workers
 
 GRACE_SECONDS = 120.0
 BEATS_IN_GRACE = 8
+LONGEST_BEAT_SECONDS = 15.0
 COPY_SECONDS = 10.0  # that a trial may be handed back and not in line again
 GAP = 0.5  # of the grace period: who looked away for longer begins to watch anew
 
@@ -45,7 +46,7 @@ class Heart:
         self._stop = threading.Event()
         self._stop_now = threading.Event()
         self._watcher = Watcher(study, grace_seconds)
-        self._beat_seconds = grace_seconds / BEATS_IN_GRACE
+        self._beat_seconds = min(grace_seconds / BEATS_IN_GRACE, LONGEST_BEAT_SECONDS)
         self._thread = threading.Thread(target=self._beat, name="heart", daemon=True)
 
     @property

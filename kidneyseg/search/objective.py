@@ -173,8 +173,8 @@ def _replay(study: Study, trial: optuna.Trial, history: Sequence[float]) -> None
 
 def report_epoch(study: Study, trial: optuna.Trial, report: EpochReport) -> None:
     """Bring an epoch that is over into the database."""
+    trial.report(report.dice, report.epoch)  # first: refused where the trial is another's by now
     store_epoch(study.storage, trial._trial_id, report)
-    trial.report(report.dice, report.epoch)
 
 
 def _tell(workplace: Workplace, trial: optuna.Trial, state: TrialState) -> None:

@@ -58,6 +58,13 @@ def ask_to_stop(storage: Storage, study_id: int, reason: str, *, now: bool = Fal
     storage.change(change.values(stop=reason, stop_now=now))
 
 
+def stop_unless_stopped(storage: Storage, study_id: int, reason: str) -> None:
+    """Let no new trial begin; what a person asked for before stays as it is."""
+    claim(storage, study_id)
+    of_study = (orders.c.study_id == study_id, orders.c.stop.is_(None))
+    storage.change(update(orders).where(*of_study).values(stop=reason, stop_now=False))
+
+
 def claim(storage: Storage, study_id: int) -> bool:
     """Make the row of a study's order; whether it was this call, of all, that made it."""
     query = select(orders.c.study_id).where(orders.c.study_id == study_id)

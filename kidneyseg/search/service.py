@@ -7,7 +7,7 @@ from kidneyseg.ct.development import DevelopmentCases, find_development_cases
 from kidneyseg.errors import StudyError
 from kidneyseg.runs import Runs
 from kidneyseg.search.artifact_stores import open_artifacts
-from kidneyseg.search.definition import StudyPlan, check_same
+from kidneyseg.search.definition import StudyPlan, check_same, code_version
 from kidneyseg.search.notes import refresh_note
 from kidneyseg.search.objective import Workplace
 from kidneyseg.search.storage import Storage
@@ -72,7 +72,11 @@ def join_study(storage: Storage, name: str, machine: Environment) -> BegunStudy:
     environment = study_environment(study, machine)
     cases = find_development_cases(environment)
     mine = study.definition.model_copy(
-        update={"data": cases.split.data, "split": cases.split.fingerprint}
+        update={
+            "data": cases.split.data,
+            "split": cases.split.fingerprint,
+            "code": code_version(),
+        }
     )
     check_same(name, study.definition, mine)
     return BegunStudy(study=study, cases=cases)

@@ -9,7 +9,7 @@ from sqlalchemy import Row, select
 
 from kidneyseg.errors import StorageLostError, StudyError
 from kidneyseg.search.budget import HANDED_BACK, State
-from kidneyseg.search.identity import WorkerIdentity
+from kidneyseg.search.identity import ALIVE_SECONDS, WorkerIdentity
 from kidneyseg.search.patience import DATABASE_ERRORS
 from kidneyseg.search.status_query import RECENT, SURPLUS, Part, status_query
 from kidneyseg.search.storage import Storage
@@ -17,7 +17,6 @@ from kidneyseg.search.studies import study_names
 from kidneyseg.search.study_status import BestTrial, RunningTrial, StudyStatus, WorkerStatus
 from kidneyseg.search.tables import studies
 
-ALIVE_SECONDS = 90.0  # a worker not seen for longer is gone; it is seen every 15 s
 SET_ASIDE = (HANDED_BACK, SURPLUS)  # kinds of trials that ended without failing
 
 Sheet = Mapping[Part, Sequence[Row[Any]]]  # rows by their part

@@ -70,7 +70,9 @@ class TrainingProcess:
         """Let it train the next epoch."""
         with suppress(BrokenPipeError):  # it died: messages() says so
             self._pipe.send_bytes(GO_ON)
-        self._heard = time.monotonic()
+        now = time.monotonic()
+        self._start += now - self._heard  # that it waited for its worker is not its own time
+        self._heard = now
 
     def finish(self) -> None:
         """Let it close its files and end; messages() ends with it."""

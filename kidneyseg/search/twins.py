@@ -8,6 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kidneyseg.search.lineage import lineage
 from kidneyseg.search.objective import BEST_DICE, BEST_EPOCH, DICE_OF_CASE
+from kidneyseg.search.rank import FIXED
 from kidneyseg.search.studies import Study
 
 TAKEN_OVER = "taken over from trial"  # trial attribute: whose result a trial has
@@ -25,23 +26,29 @@ class Twin:
         """Whether it has a result to be taken over."""
         return self.trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
 
+    @property
+    def is_in_line(self) -> bool:
+        """Whether it was handed back, and waits for a worker to go on with it."""
+        return self.trial.state == TrialState.WAITING
+
 
 def find_twin(study: Study, trial: optuna.Trial) -> Twin | None:
-    """An earlier trial with the hyper-parameters of this one: finished, or else running.
+    """Another trial with the hyper-parameters of this one: finished, or else running or in line.
 
     One whose work this trial goes on with is none.
     """
-    states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+    states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING, TrialState.WAITING)
     others = study.optuna.get_trials(deepcopy=False, states=states)
     mine = {trial.number, *lineage(trial)}
     same = [
         other
         for other in others
         if other.number not in mine
-        and other.params == trial.params
+        and {**other.system_attrs.get(FIXED, {}), **other.params} == trial.params
         and (other.state != TrialState.RUNNING or other.number < trial.number)
+        and (other.state != TrialState.WAITING or lineage(other))
     ]
-    finished = [other for other in same if other.state != TrialState.RUNNING]
+    finished = [other for other in same if other.state.is_finished()]
     chosen = next(iter(finished or same), None)
     return None if chosen is None else Twin(trial=chosen)
 

@@ -16,6 +16,7 @@ from kidneyseg.search.failures import stop_where_all_fail
 from kidneyseg.search.hand_back import end_trial, hand_back, reap_trial
 from kidneyseg.search.keeping import remove_surplus_models
 from kidneyseg.search.leases import Heart
+from kidneyseg.search.lineage import lineage
 from kidneyseg.search.notes import note_failure, refresh_note
 from kidneyseg.search.objective import TrialFailedError, Workplace, run_trial
 from kidneyseg.search.patience import DATABASE_ERRORS, is_outage
@@ -92,7 +93,9 @@ class _Worker:
                 continue
             waited = False
             ended: TrialFinished | None = None
-            for event in self._next_trial(n_trials, may_redraw=redraws < MAX_REDRAWS):
+            # A trial in line belongs to the largest number that anybody asked for.
+            within = max(n_trials, order.n_trials)
+            for event in self._next_trial(n_trials, within, may_redraw=redraws < MAX_REDRAWS):
                 yield event
                 ended = event if isinstance(event, TrialFinished) else None
             redraws = redraws + 1 if ended is None else 0
@@ -117,13 +120,13 @@ class _Worker:
         if running > CROWD:
             self.workplace.stopping.wait(random.uniform(0, min(10.0, running / 20)))
 
-    def _next_trial(self, n_trials: int, *, may_redraw: bool) -> Iterator[Event]:
+    def _next_trial(self, n_trials: int, within: int, *, may_redraw: bool) -> Iterator[Event]:
         """Take one trial and run it; nothing where it turns out to be beyond the budget."""
         study = self.workplace.study
         trial = study.optuna.ask()
         trial_id = trial._trial_id
         with self.heart.lease(trial_id):
-            if not read_ledger(study.storage, study.id).may_train(trial.number, n_trials):
+            if not read_ledger(study.storage, study.id).may_train(trial.number, within):
                 end_trial(study, trial_id, SURPLUS)
                 return
             yield from self._guarded(trial, n_trials, may_redraw=may_redraw)
@@ -141,7 +144,7 @@ class _Worker:
         except UpdateFinishedTrialError:
             reason = "taken over by another worker while this one stood still"
         except _Redrawn as twin:
-            end_trial(study, trial_id, f"surplus: the same as trial {twin}, which is running")
+            end_trial(study, trial_id, f"surplus: the same as trial {twin}, which is not over")
             return
         except DATABASE_ERRORS:
             raise
@@ -171,7 +174,9 @@ class _Worker:
                 source = take_over(study, trial, twin.trial)
                 yield TakenOver(trial=trial.number, source=source)
                 return
-            if may_redraw:
+            if lineage(trial):
+                break  # it goes on with what it has; its twin came later
+            if may_redraw or twin.is_in_line:
                 raise _Redrawn(twin.trial.number)
             self._pause()  # until the other one is finished
         with closing(run_trial(self.workplace, trial)) as events:

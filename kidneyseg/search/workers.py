@@ -43,10 +43,10 @@ def work_together(
         threading.Thread(target=_work, args=(workplace, n_trials, told), daemon=True)
         for workplace in workplaces
     ]
-    for thread in threads:
-        thread.start()
     running, failure = len(threads), None
     try:
+        for thread in threads:
+            thread.start()
         while running:
             item = told.get()
             if isinstance(item, _End):

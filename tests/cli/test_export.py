@@ -55,7 +55,7 @@ def test_an_onnx_file_is_told_with_its_difference(
 ) -> None:
     def write(model: Model, path: Path) -> float:
         assert model.description.network.filters == 2
-        path.write_text("graph")
+        path.write_text("graph", encoding="utf-8")
         return 2e-6
 
     monkeypatch.setattr("kidneyseg.model.onnx_model.write_onnx", write)

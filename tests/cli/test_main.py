@@ -138,17 +138,17 @@ def test_train_never_replaces_a_folder_of_something_else(
     workplace: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("thesis").mkdir()
-    Path("thesis/chapter.tex").write_text("years of work")
+    Path("thesis/chapter.tex").write_text("years of work", encoding="utf-8")
     assert kidneyseg(["train", "--data", str(tiny_data), "--out", "thesis"]) == 2
     assert "holds something else" in capsys.readouterr().err
-    assert Path("thesis/chapter.tex").read_text() == "years of work"
+    assert Path("thesis/chapter.tex").read_text(encoding="utf-8") == "years of work"
 
 
 @pytest.mark.parametrize("setting", ["data.cache", "common.runs"])
 def test_a_folder_that_cannot_be_made_is_told(
     setting: str, workplace: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Path("file").write_text("")
+    Path("file").write_text("", encoding="utf-8")
     given = ["train", "--data", str(tiny_data), "--set", f"{setting}=file/below"]
     assert kidneyseg(given) == 2
     assert f"{setting} = file/below: cannot be made" in capsys.readouterr().err

@@ -39,7 +39,7 @@ def test_without_any_it_is_a_file_in_the_runs_folder(monkeypatch: pytest.MonkeyP
 def test_a_file_that_is_missing_or_empty_or_no_text_is_named_and_its_content_is_not(
     file: Path,
 ) -> None:
-    file.write_text("\n")
+    file.write_text("\n", encoding="utf-8")
     with pytest.raises(StorageError, match=r"KIDNEYSEG_STORAGE_FILE = .*storage: empty"):
         storage_address(None, Runs(Path("runs")))
     file.write_bytes(b"secret\xff")

@@ -192,7 +192,7 @@ def test_a_folder_keeps_names_and_goes_on_after_a_broken_file(
     write_scan(Path("scans/b.nii"), hu_with(KIDNEYS))
     shutil.copy(scan, "scans/a.nii.gz")
     Path("scans/broken.nii.gz").write_bytes(scan.read_bytes()[:-100])
-    Path("scans/notes.txt").write_text("not a scan")
+    Path("scans/notes.txt").write_text("not a scan", encoding="utf-8")
     assert predict(model_folder, "scans", "masks") == 1
     said = capsys.readouterr()
     assert "failed: scans/broken.nii.gz: cut or damaged" in said.err
@@ -206,10 +206,10 @@ def test_masks_that_are_there_stay_unless_overwrite_is_given(
     Path("scans").mkdir()
     Path("masks").mkdir()
     shutil.copy(scan, "scans/a.nii.gz")
-    Path("masks/a.nii.gz").write_text("corrected by hand")
+    Path("masks/a.nii.gz").write_text("corrected by hand", encoding="utf-8")
     assert predict(model_folder, "scans", "masks") == 0
     assert "0 masks written, 1 were there (--overwrite replaces them)" in capsys.readouterr().out
-    assert Path("masks/a.nii.gz").read_text() == "corrected by hand"
+    assert Path("masks/a.nii.gz").read_text(encoding="utf-8") == "corrected by hand"
     assert predict(model_folder, "scans", "masks", "--overwrite") == 0
     assert read("masks/a.nii.gz").any()
 

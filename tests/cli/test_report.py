@@ -47,7 +47,7 @@ def test_a_page_is_written_and_told(study: Study, capsys: pytest.CaptureFixture[
     assert told.startswith(
         "study lr_loss: trial 1 is the best, validation Dice 0.8500; written to report.html (4."
     )
-    page = Path("report.html").read_text()
+    page = Path("report.html").read_text(encoding="utf-8")
     assert "case_00001" in page
     assert "That is 0.0500 more than the report&#x27;s own values gave (trial 0: 0.8000)" in page
 
@@ -56,7 +56,7 @@ def test_pseudonyms_stand_for_names(study: Study) -> None:
     complete(study, 0.8)
     given = ["report", "--study", "lr_loss", "--out", "report.html"]
     assert kidneyseg_search([*given, "--pseudonyms", "--no-pictures"]) == 0
-    page = Path("report.html").read_text()
+    page = Path("report.html").read_text(encoding="utf-8")
     assert "case_00001" not in page
     assert "Left out: pictures were not wanted." in page
     assert Path("runs/pseudonyms.key").exists()
@@ -82,7 +82,7 @@ def test_a_study_without_a_complete_trial_cannot_be_reported(
 def test_what_a_person_can_put_right(
     given: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Path("letter.txt").write_text("Dear reader")
+    Path("letter.txt").write_text("Dear reader", encoding="utf-8")
     assert kidneyseg_search(["report", *given]) == 2
     assert words in capsys.readouterr().err
-    assert Path("letter.txt").read_text() == "Dear reader"
+    assert Path("letter.txt").read_text(encoding="utf-8") == "Dear reader"

@@ -58,13 +58,13 @@ def test_the_main_job_from_scans_to_a_mask(
         "failed": 0,
     }
     assert kidneyseg_search(["export", "--study", "lr_loss", "--out", "best"]) == 0
-    model = json.loads(Path("best/model.json").read_text())
+    model = json.loads(Path("best/model.json").read_text(encoding="utf-8"))
     best = found["best"]
     assert isinstance(best, dict)
     assert model["validation"]["dice"] == best["value"]
     assert model["provenance"]["trial"] == best["number"]
     assert model["hyperparameters"]["learning_rate"] == best["params"]["learning_rate"]
-    assert "Validation Dice" in Path("best/README.md").read_text()
+    assert "Validation Dice" in Path("best/README.md").read_text(encoding="utf-8")
 
     scan = tiny_data / "case_00000" / "imaging.nii.gz"
     assert kidneyseg(["predict", "--model", "best", "-i", str(scan), "-o", "mask.nii.gz"]) == 0
@@ -218,10 +218,10 @@ def test_an_export_never_overwrites_something_else(
 ) -> None:
     assert kidneyseg_search(run(tiny_data, 1)) == 0
     Path("best").mkdir()
-    Path("best/thesis.txt").write_text("years of work")
+    Path("best/thesis.txt").write_text("years of work", encoding="utf-8")
     assert kidneyseg_search(["export", "--study", "lr_loss", "--out", "best"]) == 2
     assert "holds something else" in capsys.readouterr().err
-    assert Path("best/thesis.txt").read_text() == "years of work"
+    assert Path("best/thesis.txt").read_text(encoding="utf-8") == "years of work"
 
 
 def test_refused_data_or_workers_leave_no_study_behind(

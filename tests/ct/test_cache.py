@@ -213,9 +213,9 @@ def fill_with_garbage(path: Path) -> None:
 
 
 def leave_a_key_out(path: Path) -> None:
-    manifest = json.loads(path.read_text())
+    manifest = json.loads(path.read_text(encoding="utf-8"))
     del manifest["first_slice"]
-    path.write_text(json.dumps(manifest))
+    path.write_text(json.dumps(manifest), encoding="utf-8")
 
 
 @pytest.mark.parametrize(

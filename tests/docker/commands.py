@@ -37,4 +37,6 @@ def our_commands(text: str) -> list[str]:
 
 def shell_blocks(document: Path) -> str:
     """The shell code of a document."""
-    return "\n".join(re.findall(r"```sh\n(.*?)```", document.read_text(), re.DOTALL))
+    return "\n".join(
+        re.findall(r"```sh\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
+    )

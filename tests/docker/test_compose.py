@@ -37,7 +37,7 @@ def interpolated(path: Path, variables: dict[str, str]) -> dict[str, Any]:
         given = variables.get(name)
         return default if given is None or (colon and not given) else given
 
-    text = re.sub(r"\$\{(\w+)(:?)-([^}]*)\}", value, path.read_text())
+    text = re.sub(r"\$\{(\w+)(:?)-([^}]*)\}", value, path.read_text(encoding="utf-8"))
     assert "${" not in text
     document: dict[str, Any] = yaml.safe_load(text)
     return document
@@ -45,7 +45,7 @@ def interpolated(path: Path, variables: dict[str, str]) -> dict[str, Any]:
 
 def environment_file(path: Path) -> dict[str, str]:
     """A .env file whose commented lines count: every setting of the example at once."""
-    lines = re.findall(r"^#?([A-Z_]+)=(.*)$", path.read_text(), re.MULTILINE)
+    lines = re.findall(r"^#?([A-Z_]+)=(.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     return dict(lines)
 
 

@@ -18,7 +18,7 @@ WITH_PODS = ("Deployment", "Job")
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
-    return list(yaml.safe_load_all(path.read_text()))
+    return list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
 
 
 ALL = [(path.name, document) for path in FILES for document in documents(path)]

@@ -34,7 +34,7 @@ def directives() -> dict[str, str]:
 
 def make_program(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     path.chmod(0o755)
 
 

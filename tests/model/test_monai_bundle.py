@@ -45,7 +45,7 @@ def bundle(model: Model, tmp_path: Path) -> Path:
 
 
 def read(path: Path) -> dict[str, Any]:
-    document = json.loads(path.read_text())
+    document = json.loads(path.read_text(encoding="utf-8"))
     assert isinstance(document, dict)
     return document
 

@@ -64,7 +64,7 @@ def write_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WriteFiles:
     def write(study: str = STUDY, space: str = SPACE) -> None:
         for folder, name, text in (("studies", "mine", study), ("search_spaces", "space", space)):
             Path(folder).mkdir(exist_ok=True)
-            Path(folder, f"{name}.toml").write_text(text)
+            Path(folder, f"{name}.toml").write_text(text, encoding="utf-8")
 
     return write
 

@@ -67,11 +67,11 @@ def begin() -> Iterator[Begin]:
 
 
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(("seed", "processes"), [(1, 2), (2, 4)], ids=["4 workers", "8 workers"])
 def test_killed_terminated_and_frozen_workers_leave_a_whole_study(
-    address: str, environment: Environment, begin: Begin, seed: int
+    address: str, environment: Environment, begin: Begin, seed: int, processes: int
 ) -> None:
-    drill = replace(SMALL, seed=seed)
+    drill = replace(SMALL, seed=seed, n_processes=processes, n_trials=3 * processes)
     happened = [each.what for each in run_drill(begin(address, environment, drill), address, drill)]
     assert happened == [fault.value for fault in Fault]  # each fault did happen
 
@@ -98,7 +98,10 @@ def test_a_cache_that_is_removed_meanwhile_is_prepared_again(
     begun = begin(sqlite_address, environment, SMALL)
     drill = replace(SMALL, n_trials=3, n_faults=2, faults=(Fault.KILL_TRAINING,))
 
+    removed = []
+
     def remove() -> None:
+        removed.append(True)
         for folder in begun.cases.cache.folder.glob("case_*"):
             for path in folder.iterdir():
                 path.unlink()
@@ -106,6 +109,7 @@ def test_a_cache_that_is_removed_meanwhile_is_prepared_again(
 
     begun.study.ask_for(drill.n_trials)
     list(run_drill(begun, sqlite_address, replace(drill, n_trials=6), meanwhile=remove))
+    assert removed == [True]
     assert list(begun.cases.cache.folder.glob("case_*"))
 
 

@@ -5,9 +5,12 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.exceptions import UpdateFinishedTrialError
 from sqlalchemy import select
 
 from kidneyseg.search.epochs import copy_epochs, store_epoch
+from kidneyseg.search.hand_back import end_trial
+from kidneyseg.search.objective import report_epoch
 from kidneyseg.search.studies import Study
 from kidneyseg.search.tables import epochs
 from kidneyseg.search.trial_order import EpochReport
@@ -101,3 +104,13 @@ def test_epochs_go_with_their_study(study: Study, two: list[optuna.Trial]) -> No
     store(study, two[0], 1, 2)
     optuna.delete_study(storage=study.storage.optuna, study_name=study.name)
     assert rows(study, two[0]) == []
+
+
+def test_a_worker_that_lost_its_trial_writes_no_epoch_into_it(
+    study: Study, begin_trial: Callable[..., optuna.Trial]
+) -> None:
+    trial = begin_trial(study)
+    end_trial(study, trial._trial_id, "handed back: its worker died")
+    with pytest.raises(UpdateFinishedTrialError):
+        report_epoch(study, trial, report(1))
+    assert study.storage.read(select(epochs)).all() == []

@@ -60,7 +60,7 @@ def test_a_process_that_ended_but_was_not_waited_for_is_gone() -> None:
 
 def _start_field(pid: int) -> str:
     """Field 22 of proc(5): when the process started, in ticks since boot."""
-    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[22 - 3]
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[22 - 3]
 
 
 def test_of_another_machine_or_container_nobody_knows(dead_worker: WorkerIdentity) -> None:

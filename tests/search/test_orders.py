@@ -7,7 +7,14 @@ from typing import TypeVar
 import optuna
 import pytest
 
-from kidneyseg.search.orders import Order, ask_for, ask_to_stop, claim, read_order
+from kidneyseg.search.orders import (
+    Order,
+    ask_for,
+    ask_to_stop,
+    claim,
+    read_order,
+    stop_unless_stopped,
+)
 from kidneyseg.search.storage import Storage, open_storage
 
 T = TypeVar("T")
@@ -99,3 +106,12 @@ def test_a_study_s_order_goes_with_it_and_no_other(
     optuna.delete_study(storage=either_storage.optuna, study_name="a")
     assert read_order(either_storage, study._study_id) == Order()
     assert read_order(either_storage, other._study_id).n_trials == 5
+
+
+def test_what_a_person_asked_to_stop_stays_as_it_was_asked(
+    either_storage: Storage, study: optuna.Study
+) -> None:
+    ask_to_stop(either_storage, study._study_id, "asked by a person", now=True)
+    stop_unless_stopped(either_storage, study._study_id, "the last 3 trials all failed")
+    order = read_order(either_storage, study._study_id)
+    assert (order.stop, order.stop_now) == ("asked by a person", True)

@@ -89,3 +89,14 @@ def test_a_result_taken_over_twice_is_still_the_first_ones(
     take_over(study, second, frozen[0])
     assert take_over(study, third, study.optuna.trials[1]) == 0
     assert study.optuna.trials[2].user_attrs[TAKEN_OVER] == 0
+
+
+def test_one_that_was_handed_back_and_is_in_line_is_a_twin_that_goes_first(
+    study: Study, begin_trial: BeginTrial
+) -> None:
+    before = begin(study, begin_trial)
+    later = begin(study, begin_trial)
+    hand_back(study, before._trial_id)
+    twin = find_twin(study, later)
+    assert twin is not None
+    assert (twin.trial.number, twin.is_in_line, twin.is_finished) == (2, True, False)

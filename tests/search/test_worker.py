@@ -24,7 +24,7 @@ from kidneyseg.search.events import (
     TrialStarted,
     Waiting,
 )
-from kidneyseg.search.hand_back import ATTEMPT, end_trial
+from kidneyseg.search.hand_back import ATTEMPT, end_trial, hand_back
 from kidneyseg.search.identity import WorkerIdentity
 from kidneyseg.search.objective import TrialFailedError, Workplace
 from kidneyseg.search.orders import ask_for, ask_to_stop, read_order
@@ -497,7 +497,7 @@ def test_of_a_running_twin_another_point_is_drawn_and_after_three_it_is_waited_f
         while states(workplace)[:5] != ["RUNNING", "FAIL", "FAIL", "FAIL", "RUNNING"]:
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        surplus = "surplus: the same as trial 0, which is running"
+        surplus = "surplus: the same as trial 0, which is not over"
         assert outcomes(workplace)[1:4] == [surplus] * 3
         study.optuna.tell(theirs, 0.5)
         (told,) = ended.result(20)
@@ -543,3 +543,20 @@ def test_a_study_with_a_pruner_ends_with_exactly_n_too(
     workplace = build_workplace(storage, plan)
     assert len(finished(work(workplace, 4))) == 4
     assert set(states(workplace)) <= {"COMPLETE", "PRUNED"}
+
+
+@pytest.mark.usefixtures("quick_trials")
+def test_a_worker_asked_for_fewer_trials_throws_nothing_away_that_others_asked_for(
+    workplace: Workplace,
+) -> None:
+    study = workplace.study
+    study.ask_for(10)
+    running = [study.optuna.ask() for _ in range(4)]
+    for trial in running:
+        study.definition.draw(trial)
+    study.optuna.tell(running[0], 0.5)
+    hand_back(study, running[3]._trial_id)
+    list(work(workplace, 2))  # the trial in line is number 4, three count before it
+    last = study.optuna.trials[-1]
+    assert (last.number, last.state) == (4, TrialState.COMPLETE)
+    assert last.params == running[3].params

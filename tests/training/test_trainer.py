@@ -374,7 +374,7 @@ def test_one_slice_too_many_for_memory_ends_in_an_error(
 def test_an_epoch_tells_the_most_memory_taken(build_training: BuildTraining) -> None:
     """On the CPU what the kernel counts as the process's largest resident set."""
     result = next(build_training().epochs())
-    said = Path("/proc/self/status").read_text() if sys.platform == "linux" else ""
+    said = Path("/proc/self/status").read_text(encoding="utf-8") if sys.platform == "linux" else ""
     largest = re.search(r"VmHWM:\s+(\d+) kB", said)
     if largest is None:
         pytest.skip("the kernel's own count is read from /proc, which Linux alone has")

@@ -10,7 +10,7 @@ import typer
 
 from kidneyseg.cli.json_log import JsonLog, LogFormat
 from kidneyseg.cli.options import Choices, storage_address
-from kidneyseg.errors import CorrectableError, KidneysegError
+from kidneyseg.errors import CorrectableError, StudyStoppedError
 from kidneyseg.runs import check_study_name
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def work_here(
             if isinstance(each.event, Stopped):
                 stopped = each.event.reason
     if stopped is not None:
-        raise KidneysegError(
+        raise StudyStoppedError(
             f"study {begun.study.name!r} was stopped: {stopped}; kidneyseg-search run goes on"
         )
 

@@ -18,7 +18,7 @@ from kidneyseg.cli.search.begin import (
     summarize,
     work_here,
 )
-from kidneyseg.errors import StudyError
+from kidneyseg.errors import CorrectableError, StudyStoppedError
 from kidneyseg.runs import Runs
 
 if TYPE_CHECKING:
@@ -88,9 +88,14 @@ def worker(
             patience = opened.patience
             metrics.watch_database(lambda: patience.is_waiting, lambda: patience.outages)
         while True:
-            for begun in _open_studies(opened, study, machine, say):
+            for begun in _open_studies(opened, study, machine, say, wait=wait):
                 prepare(begun.cases, log_format)
-                work_here(begun, devices, None, log_format, metrics)
+                try:
+                    work_here(begun, devices, None, log_format, metrics)
+                except StudyStoppedError as error:
+                    if study is not None and not wait:
+                        raise
+                    say(str(error))
                 summarize(begun, say)
             if not wait:
                 return
@@ -98,7 +103,12 @@ def worker(
 
 
 def _open_studies(
-    opened: "Storage", study: str | None, machine: "Environment", say: Callable[[str], object]
+    opened: "Storage",
+    study: str | None,
+    machine: "Environment",
+    say: Callable[[str], object],
+    *,
+    wait: bool,
 ) -> "Iterator[BegunStudy]":
     """The study that is named, or all that want more trials and whose data are here."""
     from kidneyseg.search.orders import read_order
@@ -107,15 +117,16 @@ def _open_studies(
     from kidneyseg.search.studies import study_names
 
     for name in [study] if study else study_names(opened):
-        order = read_order(opened, find_study_id(opened, name))
-        if study is None and order.stop is not None:
-            continue
+        by_name = study is not None and not wait
         try:
+            order = read_order(opened, find_study_id(opened, name))
+            if not by_name and order.stop is not None:
+                continue
             begun = join_study(opened, name, machine)
-        except StudyError as error:
+        except CorrectableError as error:
             if study is not None:
                 raise
             say(f"left out: {error}")
             continue
-        if study is not None or count_finished(begun) < order.n_trials:
+        if by_name or count_finished(begun) < order.n_trials:
             yield begun
