@@ -55,7 +55,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> None:
     """Write a whole text file, or leave what was there."""
     with replacing(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _beside(path: Path) -> Path:

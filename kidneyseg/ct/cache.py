@@ -78,7 +78,9 @@ class SliceCache:
         made_by = self.made_by(case)
         folder = self.folder / f"{case.case.name}-{made_by.key[:16]}"
         try:
-            manifest = Manifest.model_validate_json((folder / "manifest.json").read_text())
+            manifest = Manifest.model_validate_json(
+                (folder / "manifest.json").read_text(encoding="utf-8")
+            )
         except (OSError, ValidationError, UnicodeDecodeError):
             return None
         prepared = PreparedCase(name=case.case.name, folder=folder, manifest=manifest)

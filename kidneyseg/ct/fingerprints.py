@@ -57,7 +57,7 @@ class Fingerprints:
         known = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
         memory = self.folder / f"{digest([str(path.resolve())])}.txt"
         if memory.is_file():
-            remembered, _, fingerprint = memory.read_text().rpartition("\n")
+            remembered, _, fingerprint = memory.read_text(encoding="utf-8").rpartition("\n")
             if remembered == known:
                 return fingerprint
         fingerprint = file_sha256(path)

@@ -82,7 +82,7 @@ class LabelSizeMemory:
 
     def _remembered(self, case: CaseFingerprint) -> LabelSizes | None:
         try:
-            return LabelSizes.model_validate_json(self._file(case).read_text())
+            return LabelSizes.model_validate_json(self._file(case).read_text(encoding="utf-8"))
         except (OSError, ValidationError, UnicodeDecodeError):
             return None
 

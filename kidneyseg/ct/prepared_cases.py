@@ -93,7 +93,9 @@ def store_case(folder: Path, case: str, made_by: MadeBy, slices: PreparedSlices)
         spacing_mm=slices.spacing_mm,
         kidney_fraction=float(slices.labels.mean()) / LABEL_SCALE,
     )
-    (folder / "manifest.json").write_text(manifest.model_dump_json(indent=2) + "\n")
+    (folder / "manifest.json").write_text(
+        manifest.model_dump_json(indent=2) + "\n", encoding="utf-8"
+    )
 
 
 def _map(path: Path) -> Any:

@@ -64,7 +64,7 @@ def load_description(folder: Path) -> ModelDescription:
     if not path.is_file():
         raise ModelError(f"{folder}: no model.json; expected a folder that export has made")
     try:
-        return ModelDescription.model_validate_json(path.read_text())
+        return ModelDescription.model_validate_json(path.read_text(encoding="utf-8"))
     except ValidationError as error:
         reason = describe(ModelDescription, error.errors()[0])
         raise ModelError(f"{path}: not a description of format {FORMAT} ({reason})") from error

@@ -71,8 +71,10 @@ def save_model(folder: Path, network: QuickNAT, description: ModelDescription) -
         (temporary / "model.safetensors").chmod(temporary.stat().st_mode & 0o666)
         sha256 = weights_sha256(temporary / "model.safetensors")
         written = description.model_copy(update={"weights_sha256": sha256})
-        (temporary / "model.json").write_text(written.model_dump_json(indent=2) + "\n")
-        (temporary / "README.md").write_text(write_card(written))
+        (temporary / "model.json").write_text(
+            written.model_dump_json(indent=2) + "\n", encoding="utf-8"
+        )
+        (temporary / "README.md").write_text(write_card(written), encoding="utf-8")
 
 
 def load_model(folder: Path, device: torch.device) -> Model:

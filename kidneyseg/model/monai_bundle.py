@@ -54,8 +54,8 @@ def write_bundle(model: Model, folder: Path) -> None:
         _write_json(temporary / "configs" / "inference.json", inference(description))
         torch.save(weights, temporary / "models" / "model.pt")
         _write_json(temporary / "models" / "model.json", description.model_dump(mode="json"))
-        (temporary / "docs" / "README.md").write_text(write_card(description))
-        (temporary / "LICENSE").write_text(LICENSE)
+        (temporary / "docs" / "README.md").write_text(write_card(description), encoding="utf-8")
+        (temporary / "LICENSE").write_text(LICENSE, encoding="utf-8")
 
 
 def build_network(settings: dict[str, Any], dropout: float) -> QuickNAT:

@@ -26,7 +26,7 @@ class CaseFolder(Part):
 
     def open(self) -> PreparedCase:
         """Open it. Raises OSError or pydantic's ValidationError where it is no longer whole."""
-        text = (self.folder / "manifest.json").read_text()
+        text = (self.folder / "manifest.json").read_text(encoding="utf-8")
         manifest = Manifest.model_validate_json(text)
         return PreparedCase(name=self.name, folder=self.folder, manifest=manifest)
 
