@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 from sqlalchemy import make_url
 
@@ -82,6 +83,20 @@ class PostgresServer:
                 **self._identity,
             )
         self._wait()
+
+    def freeze(self) -> None:
+        """Let it answer nothing, and not end either."""
+        for process in self._processes():
+            process.suspend()
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        for process in self._processes():
+            process.resume()
+
+    def _processes(self) -> list[psutil.Process]:
+        server = psutil.Process(self.pid)
+        return [server, *server.children()]
 
     def stop(self) -> None:
         """Stop it at once: every connection breaks."""

@@ -3,8 +3,10 @@
 They share one process and its few connections to the database.
 """
 
+import multiprocessing
 import queue
 import threading
+import time
 from collections.abc import Generator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -13,6 +15,8 @@ from kidneyseg.errors import Terminated
 from kidneyseg.search.events import Event
 from kidneyseg.search.objective import Workplace
 from kidneyseg.search.worker import work
+
+LEAVE_SECONDS = 30.0  # that workers may take to hand their trials back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,10 +70,19 @@ def work_together(
 
 
 def _join(threads: Sequence[threading.Thread]) -> None:
-    """Wait until all are through. Another SIGTERM changes nothing; another Ctrl-C is obeyed."""
+    """Wait until all are through. Another SIGTERM changes nothing; another Ctrl-C is obeyed.
+
+    A database that hangs, and neither answers nor ends, does not hold them for ever: their trials
+    are then found by others, like those of a worker that was killed.
+    """
+    deadline = time.monotonic() + LEAVE_SECONDS
     while waiting := [thread for thread in threads if thread.is_alive()]:
         with suppress(Terminated):
-            waiting[0].join()
+            waiting[0].join(timeout=1)
+        if time.monotonic() > deadline:
+            for process in multiprocessing.active_children():
+                process.kill()
+            return
 
 
 def _work(

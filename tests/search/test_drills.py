@@ -222,6 +222,23 @@ def test_a_database_that_stays_away_ends_with_1_and_keeps_the_checkpoint(
     assert started.returncode == 2
 
 
+@pytest.mark.postgres
+def test_a_database_that_hangs_does_not_hold_a_worker_that_was_asked_to_stop(
+    own_server: PostgresServer, run_here: Callable[..., "subprocess.Popen[str]"]
+) -> None:
+    process = run_here(own_server.address, "--n-trials", "2", "--set=training.patience=3")
+    _wait_for_line(process, "epoch 1/")
+    own_server.freeze()
+    try:
+        time.sleep(1)
+        process.terminate()
+        said = process.communicate(timeout=90)[1]
+    finally:
+        own_server.thaw()
+    assert process.returncode == 143, said
+    assert "Traceback" not in said
+
+
 @pytest.mark.usefixtures("one_thread")
 def test_a_disk_that_is_full_ends_with_the_reason_and_room_on_it_goes_on(
     sqlite_address: str, environment: Environment, begin: Begin, small_disk: Path
