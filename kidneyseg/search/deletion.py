@@ -17,6 +17,7 @@ from kidneyseg.errors import KidneysegError, SettingsError, StudyError
 from kidneyseg.runs import Runs
 from kidneyseg.search.artifact_stores import open_artifacts
 from kidneyseg.search.artifacts import PREFIX, attributes
+from kidneyseg.search.orders import ask_to_stop
 from kidneyseg.search.status import find_study_id, read_status
 from kidneyseg.search.storage import Storage
 from kidneyseg.search.study_status import StudyStatus
@@ -49,13 +50,7 @@ def plan_deletion(storage: Storage, study: str, common: CommonSettings) -> Delet
 
     Raises StudyError where there is no such study, and while workers of it are alive.
     """
-    status = read_status(storage, study)
-    if status.alive:
-        names = ", ".join(worker.worker for worker in status.alive[:5])
-        raise StudyError(
-            f"study {study!r}: {len(status.alive)} of its workers are alive ({names}); expected "
-            f"none: kidneyseg-search stop --study {study} --now, then end them"
-        )
+    status = _read_idle_status(storage, study)
     runs = Runs(common.runs)
     return Deletion(
         status=status,
@@ -65,14 +60,30 @@ def plan_deletion(storage: Storage, study: str, common: CommonSettings) -> Delet
     )
 
 
+def _read_idle_status(storage: Storage, study: str) -> StudyStatus:
+    """The status of a study that nobody works on. Raises StudyError."""
+    status = read_status(storage, study)
+    if status.alive:
+        names = ", ".join(worker.worker for worker in status.alive[:5])
+        raise StudyError(
+            f"study {study!r}: {len(status.alive)} of its workers are alive ({names}); expected "
+            f"none: kidneyseg-search stop --study {study} --now, then end them"
+        )
+    return status
+
+
 def delete_study(storage: Storage, deletion: Deletion, common: CommonSettings) -> None:
     """Delete a study's artifacts, its rows in the database, Optuna's and ours, and its files.
 
-    The files are moved aside first, and back where anything else cannot be deleted: the same
-    command goes on then. Raises StorageLostError when the store of artifacts is away,
-    KidneysegError for files that cannot be removed.
+    No worker may begin meanwhile. The files are moved aside first, and back where anything else
+    cannot be deleted: the same command goes on then. Raises StudyError while workers are alive,
+    StorageLostError when the store of artifacts is away, KidneysegError for files that cannot be
+    removed.
     """
-    study_id = find_study_id(storage, deletion.status.study)
+    study = deletion.status.study
+    study_id = find_study_id(storage, study)
+    ask_to_stop(storage, study_id, "it is being deleted", now=True)
+    _read_idle_status(storage, study)  # somebody may have joined since the question was asked
     moved = {files.path: _move_aside(files.path) for files in deletion.files}
     try:
         _remove_artifacts(deletion.artifacts, common)

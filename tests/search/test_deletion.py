@@ -12,7 +12,7 @@ from kidneyseg.errors import StudyError
 from kidneyseg.runs import Runs
 from kidneyseg.search.artifact_stores import open_artifacts
 from kidneyseg.search.deletion import delete_study, plan_deletion
-from kidneyseg.search.orders import ask_for
+from kidneyseg.search.orders import ask_for, read_order
 from kidneyseg.search.storage import Storage
 from kidneyseg.search.tables import OURS, epochs, leases, workers
 from kidneyseg.settings import CommonSettings
@@ -147,6 +147,21 @@ def test_a_study_with_living_workers_is_refused(storage: Storage, common: Common
         plan_deletion(storage, "a", common)
     with pytest.raises(StudyError, match="study 'b': not in"):
         plan_deletion(storage, "b", common)
+
+
+def test_a_worker_that_joins_after_the_question_was_asked_stops_the_deletion(
+    storage: Storage, common: CommonSettings
+) -> None:
+    study = make_study(storage, "a")
+    make_files(Runs(common.runs), "a")
+    deletion = plan_deletion(storage, "a", common)
+    now = datetime.now(UTC).replace(tzinfo=None)
+    row = {"study_id": study._study_id, "worker": "host m 7 1.00 0", "device": "cpu"}
+    storage.change(insert(workers).values(**row, since=now, seen=now))
+    with pytest.raises(StudyError, match="1 of its workers are alive"):
+        delete_study(storage, deletion, common)
+    assert Runs(common.runs).study("a").is_dir()
+    assert read_order(storage, study._study_id).stop_now  # it hands its trial back, and ends
 
 
 def test_files_come_back_where_the_rows_cannot_be_deleted(
