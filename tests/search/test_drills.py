@@ -138,7 +138,7 @@ def test_a_verdict_names_what_is_wrong(
 def test_a_drill_that_goes_wrong_says_so(
     sqlite_address: str, environment: Environment, begin: Begin
 ) -> None:
-    drill = replace(SMALL, n_trials=1, n_processes=1, workers_each=1)
+    drill = replace(SMALL, n_trials=1, n_processes=1, workers_each=1, n_faults=0)
     begun = begin(sqlite_address, environment, drill)
     for dice in (0.1, 0.2):
         study = begun.study.optuna
