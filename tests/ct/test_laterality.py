@@ -11,7 +11,7 @@ from kidneyseg.ct.volumes import Geometry, read_geometry, read_labels, write_kit
 
 SHAPE = (30, 50, 100)  # slices, rows, columns of 4 mm: 200 mm to either side of the midline
 SPACING_MM = (4.0, 4.0, 4.0)
-KITS19 = Path("/work/shared/data/kits19-labels")
+KITS19 = Path(__file__).parents[3] / "shared" / "data" / "kits19-labels"
 
 
 @pytest.fixture(scope="module")
