@@ -154,7 +154,7 @@ def test_workers_can_be_scaled_and_have_time_to_hand_back(services: dict[str, An
     assert worker["shm_size"] == "2gb"
     assert "--device claim" in worker["command"]
     # Locks of GPUs lie in the runs folder: workers share it, whatever it is.
-    assert "runs:/work/runs" in worker["volumes"]
+    assert "runs:/home/kidneyseg/runs" in worker["volumes"]
 
 
 def test_data_are_read_only(services: dict[str, Any]) -> None:
