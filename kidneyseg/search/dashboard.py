@@ -27,8 +27,6 @@ PATIENCE_SECONDS = 5.0  # that a page waits for a database that is away
 
 log = logging.getLogger(__name__)
 
-log = logging.getLogger(__name__)
-
 
 def build_server(
     storage: Storage, store: ArtifactStore, address: Address, login: Login | None = None

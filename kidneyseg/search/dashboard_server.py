@@ -27,6 +27,7 @@ MAX_HEADER_BYTES = 32 * 1024
 MAX_BODY_BYTES = 64 * 1024  # nothing that is only looked at needs one
 TIMEOUT_SECONDS = 30
 MAX_CONNECTIONS = 200
+WAKE_SECONDS = 1.0  # of the loop that serves, without any request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,11 +61,20 @@ class Address:
 
 
 class Server:
-    """A server that runs in a thread of its own, between `with` and its end."""
+    """A server that runs in a thread of its own, between `with` and its end.
 
-    def __init__(self, port: int, run: Callable[[], None], stop: Callable[[], None]) -> None:
+    `stop` makes `run` return; `close` is called after it has, when no thread serves any more.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        run: Callable[[], None],
+        stop: Callable[[], None],
+        close: Callable[[], None] = lambda: None,
+    ) -> None:
         self.port = port
-        self._stop = stop
+        self._stop, self._close = stop, close
         self._thread = threading.Thread(target=run, name="dashboard", daemon=True)
 
     def __enter__(self) -> Self:
@@ -79,6 +89,7 @@ class Server:
     ) -> None:
         self._stop()
         self._thread.join()
+        self._close()
 
     def wait(self) -> None:
         """Wait until it ends, which it does not by itself; signals are heard meanwhile."""
@@ -143,11 +154,21 @@ def _make_plain(app: WSGIApp, address: Address) -> Server:
         clear_untrusted_proxy_headers=True,
     )
 
-    def stop() -> None:
-        server.trigger.pull_trigger(lambda: wasyncore.close_all(connections))
-        server.task_dispatcher.shutdown()
+    ended = threading.Event()
 
-    return Server(listening.getsockname()[1], server.run, stop)
+    def run() -> None:
+        while not ended.is_set():
+            wasyncore.loop(timeout=WAKE_SECONDS, map=connections, count=1)
+
+    def stop() -> None:
+        ended.set()
+        server.trigger.pull_trigger()  # open until `close`: whoever wakes the loop finds it so
+
+    def close() -> None:
+        server.task_dispatcher.shutdown()
+        wasyncore.close_all(connections)
+
+    return Server(listening.getsockname()[1], run, stop, close)
 
 
 def _make_tls(app: WSGIApp, address: Address, context: ssl.SSLContext) -> Server:

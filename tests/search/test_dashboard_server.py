@@ -5,11 +5,13 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from waitress.trigger import trigger
 
 from kidneyseg.errors import CorrectableError, SettingsError
 from kidneyseg.search.dashboard_server import Address, load_certificate, make_server
@@ -195,3 +197,20 @@ def test_without_cheroot_it_is_said_what_to_install(
     address = Address(host="127.0.0.1", port=0, tls=load_certificate(*certificate))
     with pytest.raises(SettingsError, match=r"kidneyseg\[tls\]"):
         make_server(hello, address)
+
+
+def test_it_ends_cleanly_when_a_request_wakes_it_at_that_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another thread's wake-up serves the end before our own is written."""
+    wake = trigger._physical_pull
+
+    def wake_twice(self: trigger) -> None:
+        wake(self)
+        time.sleep(0.3)
+        wake(self)
+
+    monkeypatch.setattr(trigger, "_physical_pull", wake_twice)
+    with make_server(hello, Address(host="127.0.0.1", port=0)) as server:
+        pass
+    assert not server._thread.is_alive()
