@@ -215,14 +215,13 @@ def postgres_address(given: str | None) -> Iterator[str | None]:
         yield given
         return
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    from tests.search.conftest import postgres_programs, serve_postgres  # noqa: PLC0415
+    from tests.postgres_server import new_server, postgres_programs  # noqa: PLC0415
 
-    programs = postgres_programs()
-    if programs is None:
+    if postgres_programs() is None:
         yield None
         return
-    with tempfile.TemporaryDirectory() as folder:
-        yield from serve_postgres(programs, Path(folder))
+    with new_server() as server:
+        yield server.address
 
 
 def main() -> None:

@@ -6,13 +6,18 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 import psycopg
 from sqlalchemy import make_url
+
+from tests.machine import do_without
 
 PASSWORD = "s3cr:t/w@rd"  # of a server that lives for the tests
 START_SECONDS = 30
@@ -30,6 +35,29 @@ def postgres_programs() -> Path | None:
     return next((path for path in found if (path / "initdb").exists()), None)
 
 
+def free_port() -> int:
+    """A port of the loopback address that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+    return port
+
+
+@contextmanager
+def new_server(max_connections: int = 200) -> Iterator["PostgresServer"]:
+    """Run a server of this machine's own programs; else see `do_without`."""
+    programs = postgres_programs()
+    if programs is None:
+        do_without("postgres", "install PostgreSQL, or set KIDNEYSEG_TEST_POSTGRES")
+    folder = Path(tempfile.mkdtemp(prefix="kidneyseg-postgres-"))
+    server = PostgresServer(programs, folder, max_connections)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 class PostgresServer:
     """A server whose data lie in a folder."""
 
@@ -44,8 +72,7 @@ class PostgresServer:
         password_file.write_text(PASSWORD)
         for path in (folder, password_file) if self._identity else ():
             shutil.chown(path, "nobody", self._identity["group"])
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            self._port: int = server.getsockname()[1]
+        self._port = free_port()
         make = [programs / "initdb", "-D", folder / "data", "-U", "kidneyseg"]
         options = ["-A", "scram-sha-256", "--no-sync", "--locale=C", "-E", "UTF8"]
         self._run([*make, *options, "--pwfile", password_file])

@@ -1,17 +1,15 @@
 """Right and left by component and side: one kidney, joined ones, one off its side, real maps."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from kidneyseg.ct.laterality import LEFT, RIGHT, Arrangement, split_sides
 from kidneyseg.ct.volumes import Geometry, read_geometry, read_labels, write_kits19_case
+from tests.machine import KITS19_LABELS, needs_kits19_labels
 
 SHAPE = (30, 50, 100)  # slices, rows, columns of 4 mm: 200 mm to either side of the midline
 SPACING_MM = (4.0, 4.0, 4.0)
-KITS19 = Path(__file__).parents[3] / "shared" / "data" / "kits19-labels"
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +91,7 @@ def test_an_empty_mask_has_no_kidney(geometry: Geometry) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not KITS19.is_dir(), reason="needs KiTS19's label maps")
+@needs_kits19_labels
 @pytest.mark.parametrize(
     ("case", "arrangement", "left_only"),
     [
@@ -105,7 +103,7 @@ def test_an_empty_mask_has_no_kidney(geometry: Geometry) -> None:
     ],
 )
 def test_odd_cases_of_kits19(case: int, arrangement: Arrangement, left_only: bool | None) -> None:
-    labels = read_labels(KITS19 / f"case_{case:05d}" / "segmentation.nii.gz")
+    labels = read_labels(KITS19_LABELS / f"case_{case:05d}" / "segmentation.nii.gz")
     sides = split_sides(labels.array, labels.geometry)
     assert sides.arrangement is arrangement
     if left_only is None:

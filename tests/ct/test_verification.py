@@ -26,8 +26,8 @@ from kidneyseg.ct.verification import (
 )
 from kidneyseg.ct.volumes import write_kits19_case
 from kidneyseg.settings import DataSettings
+from tests.machine import KITS19_LABELS, needs_kits19_labels
 
-REAL_LABELS = Path(__file__).parents[3] / "shared" / "data" / "kits19-labels"
 SHAPE = (12, 40, 40)
 SETTINGS = DataSettings(downsampling=2, slice_size=(16, 16))
 SHAPE_FIELD, SPACING_FIELD, SROW_FIELD = 42, 80, 280  # bytes into a NIfTI-1 header
@@ -496,9 +496,9 @@ NOTES_OF_KITS19 = {  # counted for themselves, apart from this program
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not REAL_LABELS.is_dir(), reason="needs KiTS19's label maps in ../shared")
+@needs_kits19_labels
 def test_the_odd_cases_of_kits19_are_exactly_these() -> None:
-    cases = list_files(REAL_LABELS)
+    cases = list_files(KITS19_LABELS)
     notes: dict[Kind, list[int]] = defaultdict(list)
     for finding in collect_findings(check_cases(cases, SETTINGS, labels_only=True)):
         notes[finding.kind].append(int(finding.case.removeprefix("case_")))

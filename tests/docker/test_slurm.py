@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.docker.commands import DOCKER, our_commands, parse
+from tests.machine import find_program
 
 SCRIPT = DOCKER / "slurm" / "kidneyseg.sbatch"
 WORKER = """#!/bin/bash
@@ -83,9 +83,7 @@ def test_bash_reads_it() -> None:
 
 
 def test_shellcheck_has_nothing_to_say() -> None:
-    shellcheck = shutil.which("shellcheck")
-    if shellcheck is None:
-        pytest.skip("no shellcheck here")
+    shellcheck = find_program("shellcheck")
     done = subprocess.run([shellcheck, SCRIPT], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 

@@ -1,8 +1,5 @@
 """Right and left: by part and side, with one kidney, joined ones, and one off its side."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -11,10 +8,10 @@ from kidneyseg.ct.volumes import read_labels
 from kidneyseg.evaluation import parts
 from kidneyseg.evaluation.laterality import Side, find_sides, match_sides
 from kidneyseg.evaluation.masks import cut_masks
+from tests.machine import KITS19_LABELS, needs_kits19_labels
 
 Mask = NDArray[np.bool_]
 
-LABELS = os.environ.get("KIDNEYSEG_KITS19_LABELS")  # a folder of KiTS19's cases
 SPACING_MM = (5.0, 4.0, 4.0)
 SHAPE = (20, 60, 100)  # columns lie from -198 to 198 mm of the midline
 RIGHT, LEFT = (15, 30), (70, 85)  # columns
@@ -126,7 +123,7 @@ def test_of_a_box_too_large_to_number_pixels_stand_for_their_neighbours(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(LABELS is None, reason="KIDNEYSEG_KITS19_LABELS names no label maps")
+@needs_kits19_labels
 @pytest.mark.parametrize(
     ("name", "right_ml", "left_ml"),
     [
@@ -137,7 +134,7 @@ def test_of_a_box_too_large_to_number_pixels_stand_for_their_neighbours(
     ],
 )
 def test_the_odd_cases_of_kits19(name: str, right_ml: int, left_ml: int) -> None:
-    volume = read_labels(Path(str(LABELS)) / name / "segmentation.nii.gz")
+    volume = read_labels(KITS19_LABELS / name / "segmentation.nii.gz")
     kidney = volume.array > 0
     masks = cut_masks(kidney, kidney, volume.geometry.spacing_mm)
     sides = find_sides(masks.truth, masks.spacing_mm, masks.middle)

@@ -1,6 +1,5 @@
 """Measures: closed forms, the reference of the field, empty masks."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +13,11 @@ from kidneyseg.ct.volumes import Volume, read_geometry, read_labels, write_kits1
 from kidneyseg.errors import DataError
 from kidneyseg.evaluation.masks import cut_volumes
 from kidneyseg.evaluation.measures import MEASURES, Presence, measure
+from tests.machine import KITS19_LABELS, needs_kits19_labels
 
 Mask = NDArray[np.bool_]
 Triple = tuple[float, float, float]
 
-LABELS = os.environ.get("KIDNEYSEG_KITS19_LABELS")  # a folder of KiTS19's cases
 SPACINGS = [(1.0, 1.0, 1.0), (5.0, 0.7, 0.9), (0.5, 0.8, 0.8)]
 SHAPE = (16, 20, 24)
 
@@ -73,11 +72,11 @@ def test_random_masks_are_measured_as_the_reference_does(seed: int, spacing_mm: 
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the reference's own use of scipy
-@pytest.mark.skipif(LABELS is None, reason="KIDNEYSEG_KITS19_LABELS names no label maps")
+@needs_kits19_labels
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["case_00005", "case_00040", "case_00085"])
 def test_real_kidneys_are_measured_as_the_reference_does(name: str) -> None:
-    volume = read_labels(Path(str(LABELS)) / name / "segmentation.nii.gz")
+    volume = read_labels(KITS19_LABELS / name / "segmentation.nii.gz")
     first = int(np.flatnonzero(volume.array.max(axis=(1, 2)))[0])
     truth = np.ascontiguousarray(volume.array[first : first + 60] > 0)
     predicted = np.roll(truth, (1, 2, -3), axis=(0, 1, 2))

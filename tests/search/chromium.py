@@ -3,7 +3,6 @@
 import base64
 import json
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,7 +10,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Self
 
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SECONDS = 60.0  # that a page may take
 OPTIONS = (
     "--headless=new",
@@ -23,11 +21,6 @@ OPTIONS = (
     "--hide-scrollbars",
     "--window-size=1400,1000",
 )
-
-
-def find_chromium() -> str | None:
-    """The browser's program; None where there is none."""
-    return next((found for name in PROGRAMS if (found := shutil.which(name))), None)
 
 
 class Page:

@@ -1,13 +1,9 @@
 """Studies of tiny trials, on SQLite and on a PostgreSQL server of the tests' own."""
 
 import os
-import pwd
 import shutil
-import socket
 import subprocess
 import sys
-import tempfile
-import time
 import uuid
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -40,92 +36,13 @@ from kidneyseg.search.studies import Study, open_study
 from kidneyseg.search.tables import leases
 from kidneyseg.search.trial_order import TrialOrder
 from kidneyseg.settings import DataSettings, Environment, NetworkSettings
+from tests.postgres_server import new_server
 
 SPACE = {
     "learning_rate": {"type": "float", "low": 1e-3, "high": 1e-1, "log": True},
     "beta": {"type": "float", "low": 0.05, "high": 5.0, "log": True},
 }
-PASSWORD = "s3cr:t/w@rd"  # of a server that lives for the tests
-START_SECONDS = 30
 MANY = 99  # workers of one machine: so each has one thread, the fastest for tiny trials
-
-
-def postgres_programs() -> Path | None:
-    """The folder of this machine's PostgreSQL server, if it has one."""
-    asked = shutil.which("pg_config")
-    folders = [Path("/usr/lib/postgresql")]
-    found = [path for folder in folders for path in sorted(folder.glob("*/bin"), reverse=True)]
-    if asked:
-        told = subprocess.run([asked, "--bindir"], capture_output=True, text=True, check=True)
-        found.insert(0, Path(told.stdout.strip()))
-    if directly := shutil.which("postgres"):
-        found.append(Path(directly).resolve().parent)
-    return next((path for path in found if (path / "initdb").exists()), None)
-
-
-def not_root() -> dict[str, Any]:
-    """How to start PostgreSQL, which refuses to run as root."""
-    if os.geteuid() != 0:
-        return {}
-    return {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid, "extra_groups": []}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
-
-
-def wait_until_ready(address: str, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            psycopg.connect(address, connect_timeout=5).close()
-        except psycopg.OperationalError:
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-        else:
-            return
-
-
-def serve_postgres(programs: Path, folder: Path) -> Iterator[str]:
-    """Run a server whose data lie in `folder`; yield its address; stop it."""
-    password_file = folder / "password"
-    password_file.write_text(PASSWORD)
-    if identity := not_root():
-        for path in (folder, password_file):
-            shutil.chown(path, "nobody", identity["group"])
-    data, port = folder / "data", free_port()
-    make: list[str | Path] = [
-        programs / "initdb",
-        "-D",
-        data,
-        "-U",
-        "kidneyseg",
-        "-A",
-        "scram-sha-256",
-    ]
-    make += ["--pwfile", password_file, "--no-sync", "--locale=C", "-E", "UTF8"]
-    subprocess.run(make, check=True, capture_output=True, cwd="/", **identity)
-    options = {
-        "listen_addresses": "127.0.0.1",
-        "port": port,
-        "unix_socket_directories": folder,
-        "fsync": "off",
-    }
-    serve: list[str | Path] = [programs / "postgres", "-D", data]
-    serve += [f"--{name}={value}" for name, value in options.items()]
-    log = (folder / "log").open("wb")
-    with log, subprocess.Popen(serve, cwd="/", stdout=log, stderr=log, **identity) as server:
-        try:
-            url = make_url(f"postgresql://kidneyseg@127.0.0.1:{port}/postgres")
-            address = url.set(password=PASSWORD).render_as_string(hide_password=False)
-            wait_until_ready(address, server)
-            yield address
-        finally:
-            server.send_signal(2)  # SIGINT: a fast shutdown
-            server.wait(START_SECONDS)
 
 
 @pytest.fixture(scope="session")
@@ -137,16 +54,8 @@ def postgres_address() -> Iterator[str]:
     if given := os.environ.get("KIDNEYSEG_TEST_POSTGRES"):
         yield given
         return
-    programs = postgres_programs()
-    if programs is None and os.environ.get("KIDNEYSEG_TEST_REQUIRE") == "postgres":
-        pytest.fail("no PostgreSQL here, and KIDNEYSEG_TEST_REQUIRE asks for it")
-    if programs is None:
-        pytest.skip("no PostgreSQL here; install it or set KIDNEYSEG_TEST_POSTGRES")
-    folder = Path(tempfile.mkdtemp(prefix="kidneyseg-postgres-"))
-    try:
-        yield from serve_postgres(programs, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with new_server() as server:
+        yield server.address
 
 
 @contextmanager

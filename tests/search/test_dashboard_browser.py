@@ -17,7 +17,8 @@ from kidneyseg.search.dashboard_server import Address
 from kidneyseg.search.folder_store import FolderStore
 from kidneyseg.search.notes import note_failure, refresh_note
 from kidneyseg.search.studies import Study
-from tests.search.chromium import Page, browser, find_chromium
+from tests.machine import BROWSERS, find_program
+from tests.search.chromium import Page, browser
 
 pytestmark = pytest.mark.slow
 
@@ -29,10 +30,7 @@ DICE = (0.62, 0.71, 0.68, 0.8)
 
 @pytest.fixture
 def page(tmp_path: Path) -> Iterator[Page]:
-    program = find_chromium()
-    if program is None:
-        pytest.skip("no Chromium here: install chromium")
-    with browser(program, tmp_path) as page:
+    with browser(find_program(*BROWSERS), tmp_path) as page:
         yield page
 
 

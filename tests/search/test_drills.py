@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -25,7 +24,7 @@ from kidneyseg.search.status import find_study_id
 from kidneyseg.search.storage import open_storage
 from kidneyseg.search.worker import work
 from kidneyseg.settings import Environment
-from tests.postgres_server import PostgresServer, postgres_programs
+from tests.postgres_server import PostgresServer, new_server
 
 pytestmark = pytest.mark.slow
 
@@ -288,12 +287,5 @@ def _wait_for_line(process: "subprocess.Popen[str]", words: str) -> None:
 @pytest.fixture
 def own_server() -> Iterator[PostgresServer]:
     """Give a running server that the test may stop."""
-    programs = postgres_programs()
-    if programs is None:
-        pytest.skip("no PostgreSQL here that a test may stop; install it")
-    folder = Path(tempfile.mkdtemp(prefix="kidneyseg-postgres-"))
-    server = PostgresServer(programs, folder)
-    server.start()
-    yield server
-    server.stop()
-    shutil.rmtree(folder, ignore_errors=True)
+    with new_server() as server:
+        yield server

@@ -13,14 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from kidneyseg.errors import CorrectableError
 from kidneyseg.search.events import EpochFinished, TakenOver, TrialFinished, TrialStarted
 from kidneyseg.search.metrics import SearchMetrics, serve_metrics
+from tests.postgres_server import free_port
 
 LABELS = ("study", "state", "le")
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 @pytest.fixture

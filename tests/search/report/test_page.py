@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -18,6 +17,7 @@ from kidneyseg.errors import CorrectableError
 from kidneyseg.search.report.chapters import Material
 from kidneyseg.search.report.page import build_page, check_place, write_page
 from kidneyseg.search.study_record import StudyRecord
+from tests.machine import BROWSERS, find_program
 
 from .conftest import HOSTILE, OWN, complete, failed, pruned
 
@@ -181,10 +181,7 @@ def test_broken_off_it_leaves_what_was_there(
 
 @pytest.mark.slow
 def test_a_browser_draws_every_figure_under_the_policy(material: Material, tmp_path: Path) -> None:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    browser = next(filter(None, map(shutil.which, names)), None)
-    if browser is None:
-        pytest.skip("no Chromium here")
+    browser = find_program(*BROWSERS)
     path = tmp_path / "report.html"
     write_page(material, path)
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000"]
