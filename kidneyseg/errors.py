@@ -65,6 +65,10 @@ class StorageLostError(KidneysegError):
     """The database, or the store of artifacts, went away and did not come back."""
 
 
+class DiskFullError(KidneysegError):
+    """A disk is full: nothing is lost, and with room on it the work goes on."""
+
+
 class Terminated(BaseException):
     """SIGTERM arrived. Like KeyboardInterrupt it passes `except Exception`."""
 

@@ -1,5 +1,7 @@
 """Files that are whole or not there, whoever else writes them and whenever the power goes."""
 
+import errno
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kidneyseg.files import replacing, replacing_folder, write_text
+from kidneyseg.files import is_disk_full, replacing, replacing_folder, write_text
 
 Replacing = Callable[[Path], AbstractContextManager[Path]]
 
@@ -117,3 +119,19 @@ def test_files_that_the_new_folder_lacks_are_gone(tmp_path: Path) -> None:
 def test_text_is_written_whole(tmp_path: Path) -> None:
     write_text(tmp_path / "notes" / "text.txt", "Zürich, 37 °C\n")
     assert (tmp_path / "notes" / "text.txt").read_text(encoding="utf-8") == "Zürich, 37 °C\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_known_by_whatever_it_led_to() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        _fail_over_a_full_disk()
+    assert is_disk_full(caught.value)
+    assert is_disk_full(RuntimeError("I/O error: No space left on device (os error 28)"))
+    assert not is_disk_full(OSError(errno.EIO, "the disk is broken"))
+
+
+def _fail_over_a_full_disk() -> None:
+    try:
+        os.write(os.open("/dev/full", os.O_WRONLY), b"more")
+    except OSError as error:
+        raise RuntimeError("not kept") from error

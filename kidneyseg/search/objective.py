@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from kidneyseg.ct.development import DevelopmentCases
 from kidneyseg.ct.prepared_cases import PreparedCase
-from kidneyseg.errors import KidneysegError
+from kidneyseg.errors import DiskFullError, KidneysegError
 from kidneyseg.files import replacing_folder
 from kidneyseg.model.description import load_description
 from kidneyseg.provenance import Provenance, find_provenance
@@ -100,6 +100,8 @@ def run_trial(workplace: Workplace, trial: optuna.Trial) -> TrialEvents:
                         process.finish()
                     else:
                         process.go_on()
+                case Failed(disk_full=True):
+                    raise DiskFullError(message.reason)
                 case Failed():
                     raise TrialFailedError(message.reason, message.traceback)
     _tell(workplace, trial, state)
@@ -145,11 +147,17 @@ def _take_over_files(workplace: Workplace, trial: optuna.Trial) -> None:
 
 
 def _copy_folder(source: Path, target: Path) -> None:
-    """Copy a folder, whole or not at all; a process that is dying may still change it."""
+    """Copy a folder, whole or not at all; a process that is dying may still change it.
+
+    Checkpoints first: it writes the best epoch's model before the checkpoint, so that a model is
+    never older than the checkpoint that lies beside it.
+    """
+    checkpoints = shutil.ignore_patterns("checkpoints")
     for attempt in range(1, COPY_ATTEMPTS + 1):
         try:
             with replacing_folder(target) as new:
-                shutil.copytree(source, new, dirs_exist_ok=True)
+                shutil.copytree(source / "checkpoints", new / "checkpoints")
+                shutil.copytree(source, new, ignore=checkpoints, dirs_exist_ok=True)
         except OSError:
             if attempt == COPY_ATTEMPTS:
                 raise

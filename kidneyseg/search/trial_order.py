@@ -93,6 +93,7 @@ class Failed(Part):
     kind: Literal["failed"] = "failed"
     reason: str  # one line
     traceback: str  # its last lines
+    disk_full: bool = False
 
 
 Message = Resumed | EpochReport | Failed

@@ -18,6 +18,7 @@ import torch
 
 from kidneyseg.ct.slices import SliceDataset
 from kidneyseg.errors import one_line
+from kidneyseg.files import is_disk_full
 from kidneyseg.model.recording import Recording, record, resume
 from kidneyseg.search.trial_order import (
     FOR_THE_WORKER,
@@ -50,7 +51,12 @@ def train_trial(order_json: str, pipe: Connection) -> None:
                 if isinstance(message, EpochReport) and answers.get() != GO_ON:
                     return
     except Exception as error:  # noqa: BLE001 - whatever it dies of is told
-        _send(pipe, Failed(reason=one_line(error), traceback=_last_lines(error)))
+        failed = Failed(
+            reason=one_line(error),
+            traceback=_last_lines(error),
+            disk_full=is_disk_full(error),
+        )
+        _send(pipe, failed)
 
 
 def _messages(order: TrialOrder) -> Generator[Message, None, None]:

@@ -3,13 +3,14 @@
 import random
 import traceback
 from collections.abc import Generator, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 
-from kidneyseg.errors import KidneysegError, StorageLostError, one_line
+from kidneyseg.errors import DiskFullError, KidneysegError, StorageLostError, one_line
+from kidneyseg.files import is_disk_full
 from kidneyseg.search.budget import SURPLUS, Ledger, State, read_ledger
 from kidneyseg.search.events import EpochFinished, Event, Stopped, TakenOver, TrialFinished, Waiting
 from kidneyseg.search.failures import stop_where_all_fail
@@ -148,7 +149,7 @@ class _Worker:
             return
         except DATABASE_ERRORS:
             raise
-        except StorageLostError:  # of artifacts
+        except (StorageLostError, DiskFullError):  # of artifacts; of any file
             hand_back(study, trial_id)
             raise
         except StopRequested:
@@ -179,7 +180,7 @@ class _Worker:
             if may_redraw or twin.is_in_line:
                 raise _Redrawn(twin.trial.number)
             self._pause()  # until the other one is finished
-        with closing(run_trial(self.workplace, trial)) as events:
+        with _full_disk_told(self.workplace), closing(run_trial(self.workplace, trial)) as events:
             for event in events:
                 if self._shall_stop():
                     raise StopRequested
@@ -195,6 +196,20 @@ class _Worker:
     def _pause(self) -> None:
         if self.workplace.stopping.wait(POLL_SECONDS) or self.heart.shall_stop_now:
             raise StopRequested
+
+
+@contextmanager
+def _full_disk_told(workplace: Workplace) -> Iterator[None]:
+    """Whatever a full disk led to becomes a DiskFullError with what to do."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, DiskFullError) or is_disk_full(error):
+            raise DiskFullError(
+                f"{workplace.runs.folder}: the disk is full ({one_line(error)}); the trial was "
+                "handed back: free some room, and the same command goes on"
+            ) from error
+        raise
 
 
 def _end_failed(study: Study, trial: optuna.Trial, error: Exception) -> None:

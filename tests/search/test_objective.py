@@ -1,5 +1,6 @@
 """One trial: reported epoch by epoch, its best epoch kept, its value that epoch's Dice."""
 
+import itertools
 import os
 import shutil
 import signal
@@ -267,7 +268,7 @@ def test_files_are_taken_over_whole_or_not_at_all(
     waits: list[float] = []
 
     def torn(source: Path, target: Path, **_: object) -> None:
-        (target / "checkpoints").mkdir()
+        target.mkdir()
         raise shutil.Error([(str(source), str(target), "it went away")])
 
     with monkeypatch.context() as patch:
@@ -282,3 +283,27 @@ def test_files_are_taken_over_whole_or_not_at_all(
     trial, events = run(workplace)
     assert isinstance(events[0], TrialStarted)
     assert (trial.number, events[0].finished_epochs) == (2, 2)
+
+
+def test_of_files_that_change_meanwhile_no_model_is_older_than_its_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever writes them writes the model first."""
+    source, target = tmp_path / "source", tmp_path / "target"
+
+    def write(epoch: int) -> None:
+        for name in ("model", "checkpoints"):
+            (source / name).mkdir(parents=True, exist_ok=True)
+            (source / name / "epoch").write_text(str(epoch))
+
+    copy, epochs_meanwhile = shutil.copytree, itertools.count(2)
+
+    def copy_slowly(*arguments: Any, **options: Any) -> None:
+        copy(*arguments, **options)
+        write(next(epochs_meanwhile))
+
+    write(1)
+    monkeypatch.setattr("kidneyseg.search.objective.shutil.copytree", copy_slowly)
+    objective._copy_folder(source, target)
+    assert (target / "checkpoints" / "epoch").read_text() == "1"
+    assert (target / "model" / "epoch").read_text() == "2"

@@ -1,5 +1,6 @@
 """A worker reaches exactly N, goes on where it was stopped, and says what went wrong."""
 
+import errno
 import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,9 +12,15 @@ import pytest
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
-from kidneyseg.errors import KidneysegError, StorageLostError, Terminated, TrainingError
+from kidneyseg.errors import (
+    DiskFullError,
+    KidneysegError,
+    StorageLostError,
+    Terminated,
+    TrainingError,
+)
 from kidneyseg.search import patience, worker
-from kidneyseg.search.budget import OUTCOME, SURPLUS
+from kidneyseg.search.budget import HANDED_BACK, OUTCOME, SURPLUS
 from kidneyseg.search.definition import StudyPlan
 from kidneyseg.search.events import (
     EpochFinished,
@@ -448,6 +455,22 @@ def test_a_trial_that_takes_more_than_it_may_fails_with_the_limit(
     fail_with(LimitExceededError("took longer than the study allows"), monkeypatch, only=(0,))
     assert [event.goes_on for event in finished(work(workplace, 1))] == [False, False]
     assert outcomes(workplace)[0] == "failed: took longer than the study allows"
+
+
+@pytest.mark.usefixtures("quick_trials")
+@pytest.mark.parametrize(
+    "error", [DiskFullError("OSError: No space left"), OSError(errno.EDQUOT, "quota exceeded")]
+)
+def test_a_full_disk_fails_no_trial_and_ends_the_worker_with_what_to_do(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    with monkeypatch.context() as full:
+        fail_with(error, full)
+        with pytest.raises(DiskFullError, match=r"the disk is full .*; the trial was handed back"):
+            list(work(workplace, 1))
+    assert states(workplace) == ["FAIL", "WAITING"]
+    assert str(outcomes(workplace)[0]).startswith(HANDED_BACK)
+    assert [event.trial for event in finished(work(workplace, 1))] == [1]
 
 
 @pytest.mark.usefixtures("quick_trials")
