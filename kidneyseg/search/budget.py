@@ -5,7 +5,8 @@ a smaller number. Numbers are given in the order of creation, so two workers nev
 last place: no lock and no clock are needed. A trial beyond the budget is told to be surplus.
 
 A trial that was handed back counts from the moment it ended until its copy is in line, as the copy
-does from then on: so no other trial takes its place. Of two copies of one trial the first counts.
+does from then on, and the copy has the place of the trial whose hyper-parameters it has: what was
+once within the budget stays so. Of two copies of one trial the first counts.
 """
 
 import json
@@ -74,12 +75,28 @@ class Ledger:
 
     def may_train(self, number: int, n_trials: int) -> bool:
         """Whether a trial lies within the budget; the ledger was read after it was created."""
-        if number in self.origins and self.copies[self.origins[number]] != number:
-            return False  # a second copy
+        if self._is_second_copy(number):
+            return False
+        place = self._place(number)
         before = sum(
-            1 for other, state in self.states.items() if other < number and state in COUNTING
+            1
+            for other, state in self.states.items()
+            if state in COUNTING and self._place(other) < place and not self._is_second_copy(other)
         )
         return before < n_trials
+
+    def is_copy(self, number: int) -> bool:
+        """Whether a trial goes on with another, and is the one that counts."""
+        return number in self.origins and not self._is_second_copy(number)
+
+    def _is_second_copy(self, number: int) -> bool:
+        return number in self.origins and self.copies[self.origins[number]] != number
+
+    def _place(self, number: int) -> int:
+        """The number that a trial's hyper-parameters had first."""
+        while number in self.origins:
+            number = self.origins[number]
+        return number
 
     @property
     def in_hand(self) -> list[int]:

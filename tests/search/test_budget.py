@@ -46,7 +46,7 @@ class SimulatedStudy:
         self.origins: dict[int, int] = {}  # of copies
         self.given_back: set[int] = set()
         self.orphans: list[int] = []  # running, their workers dead
-        self.surplus = self.deaths = self.second_copies = 0
+        self.surplus = self.deaths = self.second_copies = self.lost = 0
         self.dice = random.Random(seed)
 
     def ledger(self) -> Ledger:
@@ -72,6 +72,7 @@ class SimulatedStudy:
             if not seen.may_train(number, self.n_trials):
                 self.states[number] = State.FAIL
                 self.surplus += 1
+                self.lost += seen.is_copy(number)
                 continue
             yield from self.train(number)
 
@@ -143,6 +144,7 @@ def test_any_interleaving_of_workers_ends_with_exactly_n(n_workers: int, n_trial
     for seed in range(40):
         study = simulate(n_workers, n_trials, seed)
         assert study.ledger().tally().finished == n_trials, seed
+        assert not study.lost, "the epochs of a trial that was handed back were thrown away"
 
 
 def test_workers_of_the_simulation_do_overshoot_die_and_copy_twice() -> None:
@@ -195,6 +197,14 @@ def test_only_the_first_copy_of_a_trial_may_train() -> None:
     assert [seen.may_train(number, 99) for number in (1, 2, 3)] == [True, False, True]
 
 
+def test_a_copy_has_the_place_of_the_trial_that_it_goes_on_with() -> None:
+    """However many others began meanwhile, and are yet to be told that they are surplus."""
+    states = {0: State.COMPLETE, 1: State.FAIL, 2: State.RUNNING, 3: State.RUNNING}
+    seen = ledger(states, origins={3: 1})
+    assert seen.may_train(3, 2)
+    assert not seen.may_train(2, 2)
+
+
 def test_states_are_read_as_optuna_wrote_them(either_storage: Storage) -> None:
     study = optuna.create_study(storage=either_storage.optuna, study_name="a")
     other = optuna.create_study(storage=either_storage.optuna, study_name="b")
@@ -237,8 +247,8 @@ def test_a_handed_back_trial_counts_until_its_copy_is_in_line_and_then_the_copy_
     assert after.in_hand == []
     assert after.states[0] == State.FAIL
     assert (after.copies, after.origins) == ({0: 4}, {4: 0, 5: 0})
-    assert after.may_train(newcomer, 1)
-    assert [after.may_train(copy, 2) for copy in (4, 5)] == [True, False]
+    assert not after.may_train(newcomer, 1)
+    assert [after.may_train(copy, 1) for copy in (4, 5)] == [True, False]
 
 
 def test_a_trial_that_went_on_twice_is_known_by_each_step(either_storage: Storage) -> None:
