@@ -7,8 +7,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import select
 
 from kidneyseg.search.budget import HANDED_BACK, OUTCOME
-from kidneyseg.search.lineage import lineage
-from kidneyseg.search.objective import WENT_ON_AFTER
+from kidneyseg.search.lineage import WENT_ON_AFTER, lineage
 from kidneyseg.search.studies import Study
 from kidneyseg.search.tables import epochs
 
@@ -45,6 +44,7 @@ def _lineage_faults(trials: list[FrozenTrial]) -> Iterator[str]:
     copied = {lineage(trial)[-1] for trial in trials if lineage(trial)}
     for trial in trials:
         given_back = str(trial.user_attrs.get(OUTCOME, "")).startswith(HANDED_BACK)
+        given_back &= trial.state == TrialState.FAIL  # else its worker told it first
         if given_back and trial.number not in copied:
             yield f"trial {trial.number} was handed back, and nobody went on with it"
 

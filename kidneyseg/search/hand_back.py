@@ -10,13 +10,13 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from kidneyseg.search.budget import HANDED_BACK, OUTCOME
-from kidneyseg.search.lineage import LINEAGE, lineage
+from kidneyseg.search.lineage import LINEAGE, WENT_ON_AFTER, lineage
 from kidneyseg.search.rank import FIXED
 from kidneyseg.search.samplers import start_point
 from kidneyseg.search.studies import Study
 
 MAX_ATTEMPTS = 3  # of a trial whose worker or process died; a hand-back does not count
-ATTEMPT = "attempt"  # trial attribute: how often it was begun because somebody died, from 1
+ATTEMPT = "attempt"  # trial attribute: how often it was begun since its last epoch, from 1
 
 
 def hand_back(study: Study, trial_id: int) -> bool:
@@ -27,12 +27,15 @@ def hand_back(study: Study, trial_id: int) -> bool:
 
 
 def reap_trial(study: Study, trial_id: int, died: str = "its worker died") -> bool:
-    """End a dead worker's trial; its hyper-parameters are tried again, at most three times in all.
+    """End a dead worker's trial; its hyper-parameters are tried again.
 
-    False when it is finished already: another was faster.
+    At most three times in a row without an epoch more. False when it is finished already: another
+    was faster.
     """
     trial = study.storage.optuna.get_trial(trial_id)
     attempt = trial.user_attrs.get(ATTEMPT, 1)
+    if (trial.last_step or 0) > trial.user_attrs.get(WENT_ON_AFTER, 0):
+        attempt = 0  # it got on: the next attempt is a first one
     if attempt >= MAX_ATTEMPTS:
         return end_trial(study, trial_id, f"failed: {died}, {attempt} times")
     return _give_back(study, trial, f"{HANDED_BACK}: {died}", attempt + 1)

@@ -92,7 +92,8 @@ def _is_kept(row: Row[Any]) -> bool:
 
 def _goes_on(row: Row[Any]) -> bool:
     """Whether another trial goes on with its files."""
-    return row.outcome is not None and json.loads(row.outcome).startswith(HANDED_BACK)
+    failed = row.state == State.FAIL  # one that its worker told first may have such an outcome, too
+    return failed and row.outcome is not None and json.loads(row.outcome).startswith(HANDED_BACK)
 
 
 def _why(row: Row[Any], k: int) -> str:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import Row, delete, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from kidneyseg.search.budget import STATE, State, read_ledger
@@ -140,10 +140,17 @@ class Watcher:
         with self._looking:
             self._mend_hand_backs()
             running = self._running()
-            self._forget_after_gap()
-            dead = [row for row in running if self._is_dead(row.trial_id, row.worker, row.beat)]
+            now = time.monotonic()  # of this look: whoever stands still from here on sees no more
+            self._forget_after_gap(now)
+            dead = [row for row in running if self._is_dead(row, now)]
             self._seen = {row.trial_id: self._seen[row.trial_id] for row in running}
-            return [row.number for row in dead if reap_trial(self._study, row.trial_id)]
+            return [row.number for row in dead if self._reap(row.trial_id, now)]
+
+    def _reap(self, trial_id: int, looked: float) -> bool:
+        """Hand a dead worker's trial back, unless the look is old by now."""
+        if time.monotonic() - looked > GAP * self._grace_seconds:
+            return False
+        return reap_trial(self._study, trial_id)
 
     def _mend_hand_backs(self) -> None:
         """Put copies in line that are missing for longer than their making takes."""
@@ -154,7 +161,7 @@ class Watcher:
             if now - since > COPY_SECONDS:
                 put_in_line(self._study, number)
 
-    def _running(self) -> list[Any]:
+    def _running(self) -> list[Row[Any]]:
         query = (
             select(trials.c.trial_id, trials.c.number, leases.c.worker, leases.c.beat)
             .outerjoin(leases, trials.c.trial_id == leases.c.trial_id)
@@ -162,19 +169,17 @@ class Watcher:
         )
         return list(self._study.storage.read(query))
 
-    def _forget_after_gap(self) -> None:
-        now = time.monotonic()
+    def _forget_after_gap(self, now: float) -> None:
         if now - self._looked > GAP * self._grace_seconds:
             self._seen.clear()
         self._looked = now
 
-    def _is_dead(self, trial_id: int, worker: str | None, beat: int | None) -> bool:
-        now = time.monotonic()
-        last_beat, since = self._seen.get(trial_id, (None, now))
-        if trial_id not in self._seen or beat != last_beat:
+    def _is_dead(self, row: Row[Any], now: float) -> bool:
+        last_beat, since = self._seen.get(row.trial_id, (None, now))
+        if row.trial_id not in self._seen or row.beat != last_beat:
             since = now
-        self._seen[trial_id] = (beat, since)
-        identity = WorkerIdentity.parse(worker or "")
+        self._seen[row.trial_id] = (row.beat, since)
+        identity = WorkerIdentity.parse(row.worker or "")
         if identity is not None and identity.is_gone():
             return True
         return now - since > self._grace_seconds

@@ -4,6 +4,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 LINEAGE = "goes on with trials"  # trial attribute: numbers that these hyper-parameters had before
+WENT_ON_AFTER = "went on after epoch"  # trial attribute: epochs trained under an earlier number
 
 
 def lineage(trial: optuna.Trial | FrozenTrial) -> tuple[int, ...]:

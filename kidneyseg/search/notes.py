@@ -17,8 +17,8 @@ from kidneyseg.search.artifacts import MODEL
 from kidneyseg.search.budget import OUTCOME
 from kidneyseg.search.definition import StudyDefinition
 from kidneyseg.search.hand_back import ATTEMPT
-from kidneyseg.search.lineage import LINEAGE
-from kidneyseg.search.objective import BEST_DICE, BEST_EPOCH, DICE_OF_CASE, WENT_ON_AFTER
+from kidneyseg.search.lineage import LINEAGE, WENT_ON_AFTER
+from kidneyseg.search.objective import BEST_DICE, BEST_EPOCH, DICE_OF_CASE
 from kidneyseg.search.report.words import (
     counted,
     hours_words,

@@ -23,7 +23,7 @@ from kidneyseg.search.epochs import copy_epochs, store_epoch
 from kidneyseg.search.events import EpochFinished, TrialStarted
 from kidneyseg.search.hparams import write_hparams
 from kidneyseg.search.leases import GRACE_SECONDS
-from kidneyseg.search.lineage import lineage
+from kidneyseg.search.lineage import WENT_ON_AFTER, lineage
 from kidneyseg.search.space import Draw
 from kidneyseg.search.studies import Study
 from kidneyseg.search.training_process import training_process
@@ -34,7 +34,6 @@ COPY_ATTEMPTS = 3  # of a trial's folder
 BEST_EPOCH = "best epoch"  # trial attributes
 BEST_DICE = "best validation Dice"
 DICE_OF_CASE = "validation Dice of each case"
-WENT_ON_AFTER = "went on after epoch"  # trial attribute: epochs trained under an earlier number
 
 TrialEvents = Generator[TrialStarted | EpochFinished | None, None, None]
 

@@ -15,7 +15,7 @@ from kidneyseg.search.hand_back import (
     put_in_line,
     reap_trial,
 )
-from kidneyseg.search.lineage import lineage
+from kidneyseg.search.lineage import WENT_ON_AFTER, lineage
 from kidneyseg.search.studies import Study
 
 BeginTrial = Callable[..., optuna.Trial]
@@ -103,6 +103,19 @@ def test_hyperparameters_whose_workers_die_are_tried_three_times_in_all(
         "handed back: its worker died",
         "failed: its worker died, 3 times",
     ]
+
+
+def test_whoever_gets_on_before_it_dies_begins_to_count_anew(
+    study: Study, begin_trial: BeginTrial
+) -> None:
+    for finished in range(MAX_ATTEMPTS + 2):
+        trial = begin_trial(study)
+        trial.set_user_attr(WENT_ON_AFTER, finished)
+        for epoch in range(1, finished + 2):
+            trial.report(0.5, epoch)
+        reap_trial(study, trial._trial_id)
+    assert begin_trial(study).user_attrs[ATTEMPT] == 1
+    assert states(study)[-1] == "RUNNING"
 
 
 def test_a_hand_back_is_no_attempt(study: Study, begin_trial: BeginTrial) -> None:

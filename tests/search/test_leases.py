@@ -257,6 +257,43 @@ def test_a_look_that_took_long_because_the_database_was_away_counts_as_no_look(
     assert left == 0
 
 
+def test_who_stands_still_between_look_and_verdict_takes_nobody_for_dead(
+    study: Study, begin_trial: BeginTrial, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frozen after the rows were read, and woken: they tell nothing any more."""
+    trials = [begin_trial(study, worker=ELSEWHERE) for _ in range(3)]
+    watcher = Watcher(study)
+    watcher.reap()
+    judge = Watcher._is_dead
+
+    def frozen(*arguments: Any) -> bool:
+        clock.now += 10 * GRACE_SECONDS
+        return judge(*arguments)
+
+    clock.now += LOOK
+    with monkeypatch.context() as patch:
+        patch.setattr(Watcher, "_is_dead", frozen)
+        assert watcher.reap() == []
+    assert reaped_after(watcher, clock, GRACE_SECONDS - 1) == []
+    assert len(reaped_after(watcher, clock, 2 * LOOK)) == len(trials)
+
+
+def test_a_verdict_that_comes_late_is_none(
+    study: Study, begin_trial: BeginTrial, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin_trial(study, worker=ELSEWHERE)
+    watcher = Watcher(study)
+    judge = Watcher._is_dead
+
+    def frozen(*arguments: Any) -> bool:
+        judge(*arguments)
+        clock.now += 10 * GRACE_SECONDS
+        return True
+
+    monkeypatch.setattr(Watcher, "_is_dead", frozen)
+    assert watcher.reap() == []
+
+
 @pytest.fixture
 def watchers(address: str, study: Study) -> Iterator[list[Watcher]]:
     """Eight, each with a connection of its own."""
