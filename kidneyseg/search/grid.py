@@ -14,8 +14,8 @@ from optuna.trial import FrozenTrial, TrialState
 from kidneyseg.search.budget import HANDED_BACK, OUTCOME
 from kidneyseg.search.definition import StudyDefinition
 from kidneyseg.search.lineage import lineage
+from kidneyseg.search.places import FIXED
 from kidneyseg.search.ranges import Value
-from kidneyseg.search.rank import FIXED
 from kidneyseg.search.sampler_settings import Grid
 from kidneyseg.search.space import SearchSpace
 

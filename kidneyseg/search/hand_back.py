@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kidneyseg.search.budget import HANDED_BACK, OUTCOME
 from kidneyseg.search.lineage import LINEAGE, WENT_ON_AFTER, lineage
-from kidneyseg.search.rank import FIXED
+from kidneyseg.search.places import FIXED
 from kidneyseg.search.samplers import start_point
 from kidneyseg.search.studies import Study
 
@@ -79,5 +79,5 @@ def _copy(study: Study, trial: FrozenTrial, attempt: int) -> None:
 
 def _hyperparameters(study: Study, trial: FrozenTrial) -> dict[str, object]:
     """Those that are drawn, and those that would have been: a start point's, or a lineage's."""
-    point = start_point(study.definition, study.optuna, trial)
+    point = start_point(study.definition, study.storage, study.optuna, trial)
     return {**point, **trial.system_attrs.get(FIXED, {}), **trial.params}

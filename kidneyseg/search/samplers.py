@@ -2,8 +2,8 @@
 
 Every trial gets a sampler seeded by the study's seed and the trial's number. So suggestions do not
 depend on which worker asks, and several workers never draw the same point from the same seed.
-Where a trial's place among the others decides its point (start points, a grid, a sequence), every
-point is handed out once, whoever asks.
+Points that are decided beforehand (start points, a grid, a sequence) are claimed when a trial first
+draws: each is handed out once, whoever asks.
 """
 
 from collections.abc import Sequence
@@ -20,41 +20,33 @@ from optuna.trial import FrozenTrial, TrialState
 from kidneyseg.search.cma_es import CmaEsSampler
 from kidneyseg.search.definition import StudyDefinition
 from kidneyseg.search.grid import Point, claim_point, claimed_point, grid_points
+from kidneyseg.search.places import FIXED, claim_place, claimed_place
 from kidneyseg.search.quasi_random import quasi_random_point
-from kidneyseg.search.rank import FIXED, rank
 from kidneyseg.search.sampler_settings import CMAES, GP, QMC, TPE, Grid, Random
+from kidneyseg.search.storage import Storage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Turn:
     """What the next point of one trial comes from."""
 
-    point: dict[str, Any]  # what the trial's place decides
+    point: dict[str, Any]  # what is decided beforehand
     sampler: BaseSampler  # for the rest
 
 
 class StudySampler(BaseSampler):
     """The sampler of one study: draws the start points first."""
 
-    def __init__(self, definition: StudyDefinition) -> None:
+    def __init__(self, definition: StudyDefinition, storage: Storage) -> None:
         self._definition = definition
+        self._storage = storage
         self._turns: dict[int, _Turn] = {}  # by trial id: several may be drawn side by side
-
-    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Seed a sampler for this trial, and give it its point where its place decides it."""
-        if isinstance(self._definition.sampler, Grid) and FIXED not in trial.system_attrs:
-            claim_point(self._grid, study, trial)
-        seed = trial_seed(self._definition.seed, trial.number)
-        self._turns[trial._trial_id] = _Turn(
-            point=start_point(self._definition, study, trial),
-            sampler=build_sampler(self._definition, seed),
-        )
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """Hyper-parameters that are drawn together; none where the point is there already."""
-        turn = self._turns[trial._trial_id]
+        turn = self._turn(study, trial)
         if turn.point or FIXED in trial.system_attrs:
             return {}
         return turn.sampler.infer_relative_search_space(study, trial)
@@ -63,7 +55,7 @@ class StudySampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Draw those."""
-        return self._turns[trial._trial_id].sampler.sample_relative(study, trial, search_space)
+        return self._turn(study, trial).sampler.sample_relative(study, trial, search_space)
 
     def sample_independent(
         self,
@@ -73,7 +65,7 @@ class StudySampler(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """Draw one: the point's value where it has one."""
-        turn = self._turns[trial._trial_id]
+        turn = self._turn(study, trial)
         if param_name in turn.point:
             return turn.point[param_name]
         return turn.sampler.sample_independent(study, trial, param_name, param_distribution)
@@ -88,28 +80,50 @@ class StudySampler(BaseSampler):
         """Forget the trial: nothing is kept but what is in the database."""
         self._turns.pop(trial._trial_id, None)
 
+    def _turn(self, study: optuna.Study, trial: FrozenTrial) -> _Turn:
+        """What a trial draws from; the first time, it claims its point and gets a sampler."""
+        if trial._trial_id not in self._turns:
+            seed = trial_seed(self._definition.seed, trial.number)
+            self._turns[trial._trial_id] = _Turn(
+                point=self._claim(study, trial), sampler=build_sampler(self._definition, seed)
+            )
+        return self._turns[trial._trial_id]
+
+    def _claim(self, study: optuna.Study, trial: FrozenTrial) -> Point:
+        definition = self._definition
+        if FIXED in trial.system_attrs:
+            return {}
+        if isinstance(definition.sampler, Grid):
+            claim_point(self._grid, study, trial)
+            return claimed_point(study, trial)
+        n_places = None if isinstance(definition.sampler, QMC) else len(definition.start_points)
+        if n_places == 0:
+            return {}
+        place = claim_place(self._storage, study._study_id, trial._trial_id, n_places)
+        return {} if place is None else _point_of(definition, place)
+
     @cached_property
     def _grid(self) -> list[Point]:
         return grid_points(self._definition)
 
 
 def start_point(
-    definition: StudyDefinition, study: optuna.Study, trial: FrozenTrial
+    definition: StudyDefinition, storage: Storage, study: optuna.Study, trial: FrozenTrial
 ) -> dict[str, Any]:
-    """The point that a trial has by its place: a start point, or one of a grid or a sequence.
+    """The point that a trial claimed: a start point, or one of a grid or a sequence; or none.
 
-    The k-th trial with hyper-parameters of its own has start point k, and after these the points
-    of the sequence in their order; of a grid, the one that it claimed. A trial with those of one
-    that was handed back has none.
+    A trial with the hyper-parameters of one that was handed back claims none.
     """
     if FIXED in trial.system_attrs:
         return {}
     if isinstance(definition.sampler, Grid):
         return claimed_point(study, trial)
+    place = claimed_place(storage, trial._trial_id)
+    return {} if place is None else _point_of(definition, place)
+
+
+def _point_of(definition: StudyDefinition, place: int) -> dict[str, Any]:
     starts = definition.start_points
-    if not starts and not isinstance(definition.sampler, QMC):
-        return {}
-    place = rank(study, trial.number)
     if place < len(starts):
         return dict(starts[place])
     if isinstance(definition.sampler, QMC):
@@ -118,7 +132,7 @@ def start_point(
 
 
 def build_sampler(definition: StudyDefinition, seed: int) -> BaseSampler:
-    """The sampler of one trial, for what the trial's place does not decide."""
+    """The sampler of one trial, for what is not decided beforehand."""
     match definition.sampler:
         case TPE(n_startup_trials=n):
             return TPESampler(n_startup_trials=n, seed=seed)

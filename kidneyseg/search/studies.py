@@ -93,7 +93,7 @@ def load_study(storage: Storage, name: str) -> Study:
             f"study {name!r} in {storage.address} was not begun by this version of kidneyseg; "
             "name another study"
         ) from None
-    loaded.sampler = StudySampler(definition)
+    loaded.sampler = StudySampler(definition, storage)
     loaded.pruner = NopPruner()  # ours decides; Optuna's Hyperband would part TPE's trials, too
     return Study(name=name, storage=storage, definition=definition, optuna=loaded)
 

@@ -141,7 +141,25 @@ epochs = Table(
     Column("memory_bytes", BigInteger, nullable=False),  # peak, of the device the trial ran on
 )
 
-OURS = (leases, orders, workers, epochs)
+# Which trial has which of the points that are decided beforehand (start points, a sequence).
+places = Table(
+    "kidneyseg_places",
+    _ALL,
+    _of_study(),
+    Column("place", Integer, primary_key=True, autoincrement=False),  # from 0
+    Column("trial_id", ForeignKey("trials.trial_id", ondelete="CASCADE"), nullable=False),
+)
+
+# Which trial tries which hyper-parameters: no two the same.
+points = Table(
+    "kidneyseg_points",
+    _ALL,
+    _of_study(),
+    Column("point", String(64), primary_key=True),  # twins.digest of the hyper-parameters
+    Column("trial_id", ForeignKey("trials.trial_id", ondelete="CASCADE"), nullable=False),
+)
+
+OURS = (leases, orders, workers, epochs, places, points)
 
 
 def create_tables(engine: Engine) -> None:

@@ -51,7 +51,8 @@ def definition(define: Define) -> StudyDefinition:
 
 @pytest.fixture
 def study(storage: Storage, definition: StudyDefinition) -> Study:
-    return optuna.create_study(storage=storage.optuna, sampler=StudySampler(definition))
+    sampler = StudySampler(definition, storage)
+    return optuna.create_study(storage=storage.optuna, sampler=sampler)
 
 
 def draw(study: Study, definition: StudyDefinition) -> Trial:
@@ -150,16 +151,15 @@ def test_a_failed_point_is_tried_again_but_not_one_in_hand(
     assert in_hand.params not in others
 
 
-def test_a_worker_that_died_before_it_drew_leaves_its_point_to_the_copy(
-    study: Study, definition: StudyDefinition
+def test_a_trial_that_never_drew_takes_no_point_away(
+    study: Study, storage: Storage, definition: StudyDefinition
 ) -> None:
+    """It was beyond the budget, or its worker died before."""
     trial = study.ask()
     frozen = study._storage.get_trial(trial._trial_id)
-    point = start_point(definition, study, frozen)
-    assert point in grid_points(definition)
-    assert draw(study, definition).params != point
-    definition.draw(trial)
-    assert trial.params == point
+    assert start_point(definition, storage, study, frozen) == {}
+    study.tell(trial, state=TrialState.FAIL)
+    assert draw(study, definition).params == grid_points(definition)[0]
 
 
 def test_trials_that_have_yet_to_choose_are_left_the_first_points(
@@ -177,10 +177,14 @@ def test_trials_that_have_yet_to_choose_are_left_the_first_points(
     assert draw(study, definition).params == points[3]
 
 
-def test_a_claim_stays_what_it_was(study: Study, definition: StudyDefinition) -> None:
+def test_a_claim_stays_what_it_was(
+    study: Study, storage: Storage, definition: StudyDefinition
+) -> None:
     """Whoever loads a running trial anew sees the point that it claimed at first."""
     trial = study.ask()
-    point = start_point(definition, study, study._storage.get_trial(trial._trial_id))
+    assert trial.relative_params == {}  # the first look at what it draws
+    point = start_point(definition, storage, study, study._storage.get_trial(trial._trial_id))
+    assert point in grid_points(definition)
     draw(study, definition)
     again = Trial(study, trial._trial_id)
     definition.draw(again)

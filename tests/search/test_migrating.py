@@ -88,10 +88,10 @@ def test_a_new_database_is_made_at_the_newest_revision(rdb: RDBStorage) -> None:
     optunas = version_of(rdb, "alembic_version")
     assert read_revision(rdb.engine) is None
     prepare_schema(rdb, "here")
-    assert version_of(rdb, "kidneyseg_version") == [newest_revision()] == ["0002"]
+    assert version_of(rdb, "kidneyseg_version") == [newest_revision()] == ["0003"]
     assert version_of(rdb, "alembic_version") == optunas
     prepare_schema(rdb, "here")  # a second time nothing happens
-    assert version_of(rdb, "kidneyseg_version") == ["0002"]
+    assert version_of(rdb, "kidneyseg_version") == ["0003"]
 
 
 def test_an_upgraded_database_is_like_a_new_one(first_release: RDBStorage) -> None:
@@ -123,7 +123,7 @@ def test_an_upgrade_carries_budgets_over_and_keeps_every_row(
     first_release: RDBStorage, bare_address: str
 ) -> None:
     optunas = version_of(first_release, "alembic_version")
-    assert upgrade_schema(first_release, "here") == ["our tables: from 0001 to 0002"]
+    assert upgrade_schema(first_release, "here") == ["our tables: from 0001 to 0003"]
     assert version_of(first_release, "alembic_version") == optunas
     with first_release.engine.connect() as connection:
         (order,) = connection.execute(select(orders)).all()
@@ -170,7 +170,7 @@ def test_an_older_database_of_optuna_s_is_upgraded_on_request_only(
         prepare_schema(rdb, "here")
     assert upgrade_schema(rdb, "here") == [
         f"Optuna's tables: from {BEFORE_OPTUNA_5} to {newest}",
-        "our tables: made at 0002",
+        "our tables: made at 0003",
     ]
     assert version_of(rdb, "alembic_version") == [newest]
     prepare_schema(rdb, "here")
@@ -198,7 +198,7 @@ def test_8_at_once_make_our_tables_once(bare_address: str) -> None:
         thread.join()
     assert failures == []
     rdb = connect(bare_address)
-    assert version_of(rdb, "kidneyseg_version") == ["0002"]
+    assert version_of(rdb, "kidneyseg_version") == ["0003"]
     rdb.engine.dispose()
 
 

@@ -61,7 +61,7 @@ def new_study(storage: Storage) -> NewStudy:
     """Create a study in the test's SQLite database."""
 
     def create(definition: StudyDefinition) -> Study:
-        sampler = StudySampler(definition)
+        sampler = StudySampler(definition, storage)
         return optuna.create_study(storage=storage.optuna, sampler=sampler, direction="maximize")
 
     return create
@@ -78,9 +78,9 @@ def draw(study: Study, definition: StudyDefinition) -> dict[str, Any]:
 
 def another_worker(study: Study, definition: StudyDefinition) -> Study:
     """The same study with a sampler of its own, as a worker that comes later has it."""
-    return optuna.load_study(
-        study_name=study.study_name, storage=study._storage, sampler=StudySampler(definition)
-    )
+    assert isinstance(study.sampler, StudySampler)
+    sampler = StudySampler(definition, study.sampler._storage)
+    return optuna.load_study(study_name=study.study_name, storage=study._storage, sampler=sampler)
 
 
 @every_sampler
@@ -120,7 +120,9 @@ def test_suggestions_depend_neither_on_who_asks_nor_on_who_was_there_before(
     found = [draw(workers[i % 3], definition) for i in range(4)]
     opened = open_storage(sqlite_address)
     restarted = optuna.load_study(
-        study_name=shared.study_name, storage=opened.optuna, sampler=StudySampler(definition)
+        study_name=shared.study_name,
+        storage=opened.optuna,
+        sampler=StudySampler(definition, opened),
     )
     found += [draw(restarted, definition) for _ in range(3)]
     opened.engine.dispose()

@@ -1,14 +1,16 @@
 """The same hyper-parameters are not trained twice."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
-from kidneyseg.search.hand_back import end_trial, hand_back
-from kidneyseg.search.studies import Study
-from kidneyseg.search.twins import TAKEN_OVER, find_twin, take_over
+from kidneyseg.search.hand_back import end_trial, hand_back, put_in_line
+from kidneyseg.search.storage import open_storage
+from kidneyseg.search.studies import Study, load_study
+from kidneyseg.search.twins import TAKEN_OVER, digest, find_twin, take_over
 
 BeginTrial = Callable[..., optuna.Trial]
 POINT = {"learning_rate": 0.01, "beta": 0.5}
@@ -37,17 +39,40 @@ def test_of_two_that_run_the_later_one_has_a_twin(study: Study, begin_trial: Beg
     assert twin_of(study, second) == (0, False)
 
 
-def test_a_finished_twin_comes_before_a_running_one_whatever_their_order(
+def test_of_two_that_drew_at_once_the_later_one_may_be_the_first_to_look(
     study: Study, begin_trial: BeginTrial
 ) -> None:
-    first, second, third = (begin(study, begin_trial) for _ in range(3))
-    study.optuna.tell(second, 0.5)
-    assert twin_of(study, first) == (1, True)
-    assert twin_of(study, third) == (1, True)
+    slow, quick = (begin(study, begin_trial) for _ in range(2))
+    assert twin_of(study, quick) is None
+    assert twin_of(study, slow) == (1, False)
+    study.optuna.tell(quick, 0.5)
+    assert twin_of(study, slow) == (1, True)
+
+
+@pytest.mark.slow
+def test_8_who_look_at_once_find_one_owner(
+    address: str, either_study: Study, begin_trial: BeginTrial
+) -> None:
+    trials = [begin(either_study, begin_trial) for _ in range(8)]
+    storages = [open_storage(address) for _ in trials]
+    studies = [load_study(storage, either_study.name) for storage in storages]
+    with ThreadPoolExecutor(len(trials)) as pool:
+        found = list(pool.map(twin_of, studies, trials))
+    assert found.count(None) == 1
+    assert set(found) == {None, (found.index(None), False)}
+    for storage in storages:
+        storage.engine.dispose()
+
+
+def test_a_point_is_known_however_its_numbers_are_written() -> None:
+    assert digest({"a": 1, "b": "x", "c": True}) == digest({"c": True, "b": "x", "a": 1.0})
+    assert digest({"a": 1}) != digest({"a": True})
+    assert digest({"a": 1}) != digest({"b": 1})
 
 
 def test_a_failed_one_is_no_twin(study: Study, begin_trial: BeginTrial) -> None:
     failed = begin(study, begin_trial)
+    assert twin_of(study, failed) is None
     end_trial(study, failed._trial_id, "failed: no")
     assert twin_of(study, begin(study, begin_trial)) is None
 
@@ -55,6 +80,7 @@ def test_a_failed_one_is_no_twin(study: Study, begin_trial: BeginTrial) -> None:
 def test_the_trial_that_one_goes_on_with_is_no_twin(study: Study, begin_trial: BeginTrial) -> None:
     """Even where its own worker, frozen and woken, finished it in the last moment."""
     before = begin(study, begin_trial)
+    assert twin_of(study, before) is None
     hand_back(study, before._trial_id)
     assert twin_of(study, begin_trial(study)) is None
 
@@ -64,6 +90,7 @@ def test_a_result_is_taken_over_with_its_curve_and_marked(
     study: Study, begin_trial: BeginTrial, state: TrialState
 ) -> None:
     source, trial = (begin(study, begin_trial) for _ in range(2))
+    assert find_twin(study, source) is None
     for epoch, dice in enumerate((0.25, 0.5, 0.375), start=1):
         source.report(dice, epoch)
     kept = {"best epoch": 2, "best validation Dice": 0.5, "validation Dice of each case": {"a": 1}}
@@ -92,11 +119,18 @@ def test_a_result_taken_over_twice_is_still_the_first_ones(
 
 
 def test_one_that_was_handed_back_and_is_in_line_is_a_twin_that_goes_first(
-    study: Study, begin_trial: BeginTrial
+    study: Study, begin_trial: BeginTrial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = begin(study, begin_trial)
     later = begin(study, begin_trial)
-    hand_back(study, before._trial_id)
+    assert find_twin(study, before) is None
+    with monkeypatch.context() as killed:
+        killed.setattr("kidneyseg.search.hand_back._copy", lambda *_: None)
+        hand_back(study, before._trial_id)
+    in_hand = find_twin(study, later)
+    assert in_hand is not None
+    assert (in_hand.trial.number, in_hand.is_in_line, in_hand.is_finished) == (0, True, False)
+    put_in_line(study, before.number)
     twin = find_twin(study, later)
     assert twin is not None
     assert (twin.trial.number, twin.is_in_line, twin.is_finished) == (2, True, False)

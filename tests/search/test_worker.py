@@ -3,7 +3,7 @@
 import errno
 import time
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -37,7 +37,7 @@ from kidneyseg.search.objective import TrialFailedError, Workplace
 from kidneyseg.search.orders import ask_for, ask_to_stop, read_order
 from kidneyseg.search.storage import Storage, open_storage
 from kidneyseg.search.training_process import LimitExceededError, TrialProcessDiedError
-from kidneyseg.search.twins import TAKEN_OVER
+from kidneyseg.search.twins import TAKEN_OVER, find_twin
 from kidneyseg.search.worker import work
 
 BuildWorkplace = Callable[..., Workplace]
@@ -504,46 +504,48 @@ def test_the_result_of_the_same_hyperparameters_is_taken_over_and_counts(
     assert second.user_attrs[TAKEN_OVER] == 0
 
 
-@pytest.mark.usefixtures("quick_trials")
-def test_of_a_running_twin_another_point_is_drawn_and_after_three_it_is_waited_for(
-    workplace: Workplace,
-) -> None:
+@pytest.fixture
+def beside_a_twin(workplace: Workplace) -> Iterator[tuple[optuna.Trial, Future[list[Event]]]]:
+    """A running trial, and what a worker does that draws its point again and again."""
     study = workplace.study
     study.optuna.enqueue_trial(POINT)
     theirs = study.optuna.ask()
     study.definition.draw(theirs)
+    assert find_twin(study, theirs) is None
     for _ in range(5):
         study.optuna.enqueue_trial(POINT)
     with ThreadPoolExecutor(1) as thread:
-        ended = thread.submit(lambda: finished(work(workplace, 2)))
-        deadline = time.monotonic() + 20
-        while states(workplace)[:5] != ["RUNNING", "FAIL", "FAIL", "FAIL", "RUNNING"]:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        surplus = "surplus: the same as trial 0, which is not over"
-        assert outcomes(workplace)[1:4] == [surplus] * 3
-        study.optuna.tell(theirs, 0.5)
-        (told,) = ended.result(20)
+        working = thread.submit(lambda: list(work(workplace, 2)))
+        try:
+            deadline = time.monotonic() + 60
+            while states(workplace)[:5] != ["RUNNING", "FAIL", "FAIL", "FAIL", "RUNNING"]:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            yield theirs, working
+        finally:
+            workplace.stopping.set()
+
+
+@pytest.mark.usefixtures("quick_trials")
+def test_of_a_running_twin_another_point_is_drawn_and_after_three_it_is_waited_for(
+    workplace: Workplace, beside_a_twin: tuple[optuna.Trial, Future[list[Event]]]
+) -> None:
+    study, (theirs, working) = workplace.study, beside_a_twin
+    surplus = "surplus: the same as trial 0, which is not over"
+    assert outcomes(workplace)[1:4] == [surplus] * 3
+    study.optuna.tell(theirs, 0.5)
+    (told,) = finished(iter(working.result(60)))
     assert (told.trial, told.state) == (4, "COMPLETE")
     assert study.optuna.trials[4].user_attrs[TAKEN_OVER] == 0
     assert study.optuna.trials[4].value == 0.5
 
 
 @pytest.mark.usefixtures("quick_trials")
-def test_a_worker_that_waits_for_a_twin_can_be_stopped(workplace: Workplace) -> None:
-    study = workplace.study
-    study.optuna.enqueue_trial(POINT)
-    study.definition.draw(study.optuna.ask())
-    for _ in range(4):
-        study.optuna.enqueue_trial(POINT)
-    with ThreadPoolExecutor(1) as thread:
-        ended = thread.submit(lambda: list(work(workplace, 2)))
-        deadline = time.monotonic() + 20
-        while states(workplace)[:5] != ["RUNNING", "FAIL", "FAIL", "FAIL", "RUNNING"]:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        workplace.stopping.set()
-        assert ended.result(20) == []
+def test_a_worker_that_waits_for_a_twin_can_be_stopped(
+    workplace: Workplace, beside_a_twin: tuple[optuna.Trial, Future[list[Event]]]
+) -> None:
+    workplace.stopping.set()
+    assert beside_a_twin[1].result(60) == []
     assert outcomes(workplace)[4] == "handed back: its worker was asked to stop"
 
 
