@@ -15,6 +15,7 @@ runs/<study>/trial_00007/model/              the model folder of the trial's bes
 runs/<study>/trial_00007/checkpoints/        what it goes on from, until it is over
 runs/<study>/trial_00007/tensorboard/        its training and validation writers
 runs/<study>/trial_00007/pictures/           slices of the best epoch with outlines (PNG)
+runs/<study>/trial_00007/crash.txt           where its process was when it crashed
 """
 
 import os
@@ -27,6 +28,7 @@ from kidneyseg.settings import Environment
 
 STORAGE_VARIABLE = "KIDNEYSEG_STORAGE"  # of the environment: the address of the database
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+CRASH_FILE = "crash.txt"  # in a trial's folder
 RESERVED = (
     "drill",
     *("phantom", "phantom.lock", "cache", "splits", "trainings", "artifacts", "model", "gpu-locks"),
@@ -93,6 +95,10 @@ class Runs:
     def checkpoints(self, study: str, trial: int) -> Path:
         """What a trial that is not over goes on from."""
         return self.trial(study, trial) / "checkpoints"
+
+    def crash(self, study: str, trial: int) -> Path:
+        """Where a trial's process was when it crashed."""
+        return self.trial(study, trial) / CRASH_FILE
 
     def pictures(self, study: str, trial: int) -> Path:
         """Pictures of a trial's best epoch."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, String, and_, cast, select
+from sqlalchemy import ColumnElement, String, and_, cast, func, select
 
 from kidneyseg.search.lineage import LINEAGE
 from kidneyseg.search.storage import Storage
@@ -89,6 +89,14 @@ class Ledger:
         """Whether a trial goes on with another, and is the one that counts."""
         return number in self.origins and not self._is_second_copy(number)
 
+    def later(self, number: int) -> list[int]:
+        """The numbers under which a trial went on, in their order."""
+        found = []
+        while number in self.copies:
+            number = self.copies[number]
+            found.append(number)
+        return found
+
     def _is_second_copy(self, number: int) -> bool:
         return number in self.origins and self.copies[self.origins[number]] != number
 
@@ -144,6 +152,50 @@ def read_ledger(storage: Storage, study_id: int) -> Ledger:
             copies.setdefault(origins[row.number], row.number)
     states |= {number: State.FAIL for number in copies if states[number] == State.IN_HAND}
     return Ledger(states=states, copies=copies, origins=origins)
+
+
+def read_tally(storage: Storage, study_id: int) -> Tally:
+    """Count states in the database: little to send, however many trials there are."""
+    query = (
+        select(STATE.label("state"), func.count().label("n"))
+        .where(trials.c.study_id == study_id)
+        .group_by(STATE)
+    )
+    n = {State(row.state): int(row.n) for row in storage.read(query)}
+    n_in_hand = len(read_in_hand(storage, study_id)) if State.FAIL in n else 0
+    return Tally(
+        complete=n.get(State.COMPLETE, 0),
+        pruned=n.get(State.PRUNED, 0),
+        running=n.get(State.RUNNING, 0),
+        waiting=n.get(State.WAITING, 0),
+        in_hand=n_in_hand,
+        failed=max(0, n.get(State.FAIL, 0) - n_in_hand),  # one may have been handed back since
+    )
+
+
+def read_in_hand(storage: Storage, study_id: int) -> list[int]:
+    """The numbers of trials that were handed back and are not in line again.
+
+    Those that were handed back are read first: a copy that comes meanwhile is seen.
+    """
+    told, lineages = trial_user_attributes.alias(), trial_user_attributes.alias()
+    handed_back = (
+        select(trials.c.number)
+        .join(told, _is_attribute(told, OUTCOME))
+        .where(trials.c.study_id == study_id, STATE == State.FAIL)
+        .where(told.c.value_json.like(f'"{HANDED_BACK}%'))
+        .order_by(trials.c.number)
+    )
+    copies = (
+        select(lineages.c.value_json)
+        .join(trials, _is_attribute(lineages, LINEAGE))
+        .where(trials.c.study_id == study_id)
+    )
+    numbers = list(storage.read(handed_back).scalars())
+    if not numbers:
+        return []
+    copied = {json.loads(text)[-1] for text in storage.read(copies).scalars()}
+    return [number for number in numbers if number not in copied]
 
 
 def read_states(storage: Storage, study_id: int) -> dict[int, State]:

@@ -15,6 +15,7 @@ from sqlalchemy import func, select
 from kidneyseg.errors import StudyError
 from kidneyseg.search.comparison import Standing, compare
 from kidneyseg.search.definition import CANDIDATE, SEED, Candidate, Confirmation
+from kidneyseg.search.lineage import TAKEN_OVER
 from kidneyseg.search.objective import BEST_EPOCH, DICE_OF_CASE
 from kidneyseg.search.pruner_settings import NoPruner
 from kidneyseg.search.ranges import Choice
@@ -22,7 +23,6 @@ from kidneyseg.search.sampler_settings import Grid
 from kidneyseg.search.space import SearchSpace
 from kidneyseg.search.studies import Study, open_study
 from kidneyseg.search.tables import epochs, trials
-from kidneyseg.search.twins import TAKEN_OVER
 
 SUFFIX = "-confirm"  # of the linked study's name
 

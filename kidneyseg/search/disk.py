@@ -15,6 +15,7 @@ from kidneyseg.settings import CommonSettings, NetworkSettings
 
 CHECKPOINTS = 2  # of a running trial: the newest and the one before
 STATES = 3  # in a checkpoint: the weights and Adam's two moments
+FOLDERS = 2  # of a trial: the one it goes on with, and the copy of it
 OVERHEAD_BYTES = 100_000  # of a file of tensors, and of what lies beside the weights
 GB = 1e9
 
@@ -57,14 +58,16 @@ def largest_network(definition: StudyDefinition) -> NetworkSettings:
 def estimate_disk(common: CommonSettings, network: NetworkSettings, n_workers: int) -> DiskNeed:
     """The most that a study of such networks needs: the kept models, and each worker's trial.
 
-    Kept are the best k trials' models and those of trials that are just over, at most one a worker;
-    a running trial has two checkpoints of weights and Adam's two moments.
+    Kept are the best k trials' models and those of trials that are just over, at most one a worker.
+    A trial's folder holds its model and two checkpoints of weights and Adam's two moments; there
+    are two of them while it is copied to go on with, which is more than a third checkpoint and a
+    second model while they are written.
     """
     model = model_bytes(network) + OVERHEAD_BYTES
     models = (common.keep_best + n_workers) * model
-    checkpoints = n_workers * CHECKPOINTS * STATES * model
+    folders = n_workers * FOLDERS * (1 + CHECKPOINTS * STATES) * model
     in_folder = common.artifacts is None or not common.artifacts.startswith("s3://")
-    return DiskNeed(runs=models + checkpoints, artifacts=models if in_folder else 0)
+    return DiskNeed(runs=common.keep_best * model + folders, artifacts=models if in_folder else 0)
 
 
 def check_disk(common: CommonSettings, study: str, network: NetworkSettings, workers: int) -> None:

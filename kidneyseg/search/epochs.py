@@ -1,6 +1,6 @@
 """What each epoch of a trial gave, beside its validation Dice, in a table of our own."""
 
-from sqlalchemy import delete, insert, literal, select
+from sqlalchemy import delete, func, insert, literal, select
 
 from kidneyseg.search.storage import Storage
 from kidneyseg.search.tables import epochs
@@ -25,6 +25,12 @@ def store_epoch(storage: Storage, trial_id: int, report: EpochReport) -> None:
     }
     mine = (epochs.c.trial_id == trial_id, epochs.c.epoch == report.epoch)
     storage.change(delete(epochs).where(*mine), insert(epochs).values(row))
+
+
+def seconds_of_epochs(storage: Storage, trial_id: int) -> float:
+    """How long a trial's epochs took in all, those under earlier numbers too."""
+    total = func.coalesce(func.sum(epochs.c.seconds), 0.0)
+    return float(storage.read(select(total).where(epochs.c.trial_id == trial_id)).scalar_one())
 
 
 def copy_epochs(storage: Storage, source: int, trial_id: int, n_epochs: int) -> int:

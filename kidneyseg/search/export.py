@@ -21,9 +21,9 @@ from kidneyseg.search.artifact_stores import ArtifactStore
 from kidneyseg.search.artifacts import download_model, find_artifacts, find_trial_id
 from kidneyseg.search.budget import State, read_states
 from kidneyseg.search.keeping import REMOVED, read_model_note
+from kidneyseg.search.lineage import TAKEN_OVER
 from kidneyseg.search.status import find_study_id, read_status
 from kidneyseg.search.storage import Storage
-from kidneyseg.search.twins import TAKEN_OVER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ def export_trial(keep: Keep, study: str, out: Path, number: int | None = None) -
         number = _best_number(keep.storage, study)
     else:
         _check_finished(keep.storage, study, number)
-        number = _source(keep.storage, study, number)
+    number = _source(keep.storage, study, number)
     check_place(out)
     with tempfile.TemporaryDirectory(prefix="kidneyseg-export-") as folder:
         fetched = Path(folder) / "model"

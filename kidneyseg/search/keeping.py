@@ -7,6 +7,10 @@ at the database; two that remove the same one do what one does.
 
 import json
 import shutil
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Row, and_, delete, insert, select
@@ -15,12 +19,21 @@ from sqlalchemy.exc import IntegrityError
 from kidneyseg.runs import Runs
 from kidneyseg.search.artifact_stores import ArtifactStore
 from kidneyseg.search.artifacts import KEPT, MODEL, remove_model
-from kidneyseg.search.budget import HANDED_BACK, OUTCOME, STATE, State
+from kidneyseg.search.budget import (
+    FINISHED,
+    HANDED_BACK,
+    OUTCOME,
+    STATE,
+    Ledger,
+    State,
+    read_ledger,
+)
 from kidneyseg.search.storage import Storage
 from kidneyseg.search.studies import Study
 from kidneyseg.search.tables import trial_user_attributes, trial_values, trials
 
 REMOVED = "removed"  # how the attribute begins where a model was removed
+COPYING_SECONDS = 3600.0  # that nobody takes to copy a trial's folder
 OVER = (State.COMPLETE, State.PRUNED, State.FAIL)
 
 _outcomes = trial_user_attributes.alias("outcomes")
@@ -45,6 +58,49 @@ def remove_surplus_models(
     for row in (*ranked[k:], *left):
         _remove(study, store, runs, row, _why(row, k))
     return sorted(row.number for row in (*ranked[k:], *left))
+
+
+def sweep_folders(study: Study, runs: Runs) -> list[int]:
+    """Remove from this machine what no trial needs any more; return the numbers of those trials.
+
+    What was left by workers that were killed, by trials that others ended, and by a process that
+    stood still, woke, and wrote once more. A worker does it when it comes and when it leaves.
+    """
+    folder = runs.study(study.name)
+    found = {number: each for each in _folders(folder) if (number := _number(each)) is not None}
+    ledger = read_ledger(study.storage, study.id)
+    swept = [number for number in sorted(found) if _sweep(found, number, ledger)]
+    for leftover in folder.glob(".trial_*.tmp"):
+        with suppress(OSError):
+            if time.time() - leftover.stat().st_mtime > COPYING_SECONDS:
+                shutil.rmtree(leftover, ignore_errors=True)
+    return swept
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(folder.glob("trial_*")) if folder.is_dir() else []
+
+
+def _number(folder: Path) -> int | None:
+    digits = folder.name.removeprefix("trial_")
+    return int(digits) if digits.isdecimal() else None
+
+
+def _sweep(found: Mapping[int, Path], number: int, ledger: Ledger) -> bool:
+    """Remove a trial's checkpoints and model where nobody needs them; whether there were any."""
+    unneeded = {
+        State.COMPLETE: ("checkpoints",),
+        State.PRUNED: ("checkpoints", "model"),
+        State.FAIL: ("checkpoints", "model"),
+    }.get(ledger.states.get(number, State.RUNNING), ())
+    later = ledger.later(number)
+    goes_on = bool(later) and ledger.states[later[-1]] not in (*FINISHED, State.FAIL)
+    if goes_on and not any((found[n] / "checkpoints").is_dir() for n in later if n in found):
+        return False  # whoever goes on with it has yet to fetch them
+    there = [found[number] / name for name in unneeded if (found[number] / name).is_dir()]
+    for each in there:
+        shutil.rmtree(each, ignore_errors=True)
+    return bool(there)
 
 
 def read_model_note(storage: Storage, trial_id: int) -> str | None:

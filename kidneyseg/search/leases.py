@@ -12,15 +12,16 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from kidneyseg.search.budget import STATE, State, read_ledger
+from kidneyseg.search.budget import STATE, State, read_in_hand
+from kidneyseg.search.crew import find_watchers
 from kidneyseg.search.hand_back import put_in_line, reap_trial
 from kidneyseg.search.identity import WorkerIdentity
 from kidneyseg.search.orders import Order, read_order
 from kidneyseg.search.studies import Study
-from kidneyseg.search.tables import leases, trials, workers
+from kidneyseg.search.tables import leases, trials, utc_now, workers
 
 GRACE_SECONDS = 120.0
 BEATS_IN_GRACE = 8
@@ -32,8 +33,8 @@ GAP = 0.5  # of the grace period: who looked away for longer begins to watch ane
 class Heart:
     """The sign of life of one worker: renewed from a thread while the block lasts.
 
-    The same thread looks after the study: it hands back the trials of workers that are dead, and
-    hears whether running trials shall stop.
+    The same thread hears whether running trials shall stop. In the first few workers of a study it
+    hands back the trials of those that are dead; every worker does that before it takes a new one.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Heart:
         self._trial_id: int | None = None
         self._stop = threading.Event()
         self._stop_now = threading.Event()
+        self._grace_seconds = grace_seconds
         self._watcher = Watcher(study, grace_seconds)
         self._beat_seconds = min(grace_seconds / BEATS_IN_GRACE, LONGEST_BEAT_SECONDS)
         self._thread = threading.Thread(target=self._beat, name="heart", daemon=True)
@@ -58,7 +60,7 @@ class Heart:
         row = {"study_id": self._study.id, "worker": self._worker, "device": self._device}
         self._study.storage.change(
             delete(workers).where(*self._mine()),
-            insert(workers).values(since=func.now(), seen=func.now(), **row),
+            insert(workers).values(since=utc_now(), seen=utc_now(), **row),
         )
         self._thread.start()
         return self
@@ -109,14 +111,18 @@ class Heart:
             try:
                 self._renew()
                 self.hear()
-                self._watcher.reap()
+                if self._worker in self._watchers():
+                    self._watcher.reap()
             except Exception:  # noqa: BLE001, S112 - a heart that stops is a worker taken for dead
                 continue  # the next beat may pass; watchers wait for the grace period
+
+    def _watchers(self) -> set[str]:
+        return find_watchers(self._study.storage, self._study.id, 2 * self._grace_seconds)
 
     def _renew(self) -> None:
         beat = update(leases).where(leases.c.trial_id == self._trial_id)
         with self._study.storage.engine.begin() as connection:
-            connection.execute(update(workers).where(*self._mine()).values(seen=func.now()))
+            connection.execute(update(workers).where(*self._mine()).values(seen=utc_now()))
             connection.execute(beat.values(beat=leases.c.beat + 1))
 
 
@@ -155,7 +161,7 @@ class Watcher:
     def _mend_hand_backs(self) -> None:
         """Put copies in line that are missing for longer than their making takes."""
         now = time.monotonic()
-        missing = read_ledger(self._study.storage, self._study.id).in_hand
+        missing = read_in_hand(self._study.storage, self._study.id)
         self._in_hand = {number: self._in_hand.get(number, now) for number in missing}
         for number, since in self._in_hand.items():
             if now - since > COPY_SECONDS:

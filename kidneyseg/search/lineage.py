@@ -4,6 +4,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 LINEAGE = "goes on with trials"  # trial attribute: numbers that these hyper-parameters had before
+TAKEN_OVER = "taken over from trial"  # trial attribute: whose result a trial has
 WENT_ON_AFTER = "went on after epoch"  # trial attribute: epochs trained under an earlier number
 
 

@@ -17,7 +17,7 @@ from kidneyseg.search.artifacts import MODEL
 from kidneyseg.search.budget import OUTCOME
 from kidneyseg.search.definition import StudyDefinition
 from kidneyseg.search.hand_back import ATTEMPT
-from kidneyseg.search.lineage import LINEAGE, WENT_ON_AFTER
+from kidneyseg.search.lineage import LINEAGE, TAKEN_OVER, WENT_ON_AFTER
 from kidneyseg.search.objective import BEST_DICE, BEST_EPOCH, DICE_OF_CASE
 from kidneyseg.search.report.words import (
     counted,
@@ -29,7 +29,6 @@ from kidneyseg.search.report.words import (
 from kidneyseg.search.status import read_status
 from kidneyseg.search.studies import DEFINITION, Study
 from kidneyseg.search.study_status import StudyStatus
-from kidneyseg.search.twins import TAKEN_OVER
 
 WRITTEN = "kidneyseg:note written"  # study attribute of Optuna's: seconds since 1970
 PAUSE_SECONDS = 60.0  # between two notes

@@ -4,6 +4,7 @@ import shutil
 import threading
 import time
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from kidneyseg.provenance import Provenance, find_provenance
 from kidneyseg.runs import Runs
 from kidneyseg.search.artifact_stores import ArtifactStore
 from kidneyseg.search.artifacts import upload_model, upload_pictures
-from kidneyseg.search.epochs import copy_epochs, store_epoch
+from kidneyseg.search.epochs import copy_epochs, seconds_of_epochs, store_epoch
 from kidneyseg.search.events import EpochFinished, TrialStarted
 from kidneyseg.search.hparams import write_hparams
 from kidneyseg.search.leases import GRACE_SECONDS
@@ -83,6 +84,7 @@ def run_trial(workplace: Workplace, trial: optuna.Trial) -> TrialEvents:
                 case Resumed(history=history):
                     known = len(history)
                     _replay(study, trial, history)
+                    process.count_in(seconds_of_epochs(study.storage, trial._trial_id))
                     yield TrialStarted(
                         trial=trial.number,
                         hyperparameters=dict(trial.params),
@@ -202,6 +204,8 @@ def _tell(workplace: Workplace, trial: optuna.Trial, state: TrialState) -> None:
     write_hparams(log, study.definition.space, trial, state)
     study.optuna.tell(trial, best.dice if state == TrialState.COMPLETE else None, state)
     shutil.rmtree(runs.checkpoints(study.name, trial.number), ignore_errors=True)
+    with suppress(OSError):
+        runs.crash(study.name, trial.number).unlink(missing_ok=True)
 
 
 def _provenance(workplace: Workplace, number: int, seed: int) -> Provenance:

@@ -14,6 +14,8 @@ from kidneyseg.training.setup import TrainingSetup
 from kidneyseg.training.trainer import Training
 
 SAME = 1e-6  # the largest difference of two Dice that are the same but for rounding
+ROUNDED = 1e-4  # of one kind of device: other models of processor, other orders of sums
+OTHER_DEVICE = 1e-2  # of a processor and a GPU, which may round to 16 bits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,13 @@ class Revalidation:
     device: str
     recorded: float
     recorded_device: str
+
+    @property
+    def is_other(self) -> bool:
+        """Whether it is another result, not the same one from another kind of processor."""
+        same_kind = self.device.split(":")[0] == self.recorded_device.split(":")[0]
+        tolerance = ROUNDED if same_kind else OTHER_DEVICE
+        return abs(self.dice - self.recorded) > tolerance
 
     @property
     def agrees(self) -> bool:

@@ -29,6 +29,7 @@ class _Kind:
     n: int = 0
     epochs: int = 0
     hours: float = 0.0  # from each one's start to its end
+    n_trained: int = 0  # of them; the others took a result over
     epoch_hours: float = 0.0  # of their epochs, each trial's at most from its start to its end
 
 
@@ -100,6 +101,7 @@ def _kind(row: Row[Any]) -> _Kind:
         epochs=round(row.value_0),
         hours=row.value_1 / 3600,
         epoch_hours=row.value_2 / 3600,
+        n_trained=round(row.value_3),
     )
 
 
@@ -192,9 +194,9 @@ def _hours(kinds: Mapping[str, _Kind], sheet: Sheet, held: set[int | None]) -> f
 def _saved(kinds: Mapping[str, _Kind]) -> _Kind:
     """What pruning saved: nothing where no trial is complete, and never less than nothing."""
     complete, pruned = _of(kinds, State.COMPLETE), _of(kinds, State.PRUNED)
-    if not complete.n:
+    if not complete.n_trained:
         return _Kind()
-    times = pruned.n / complete.n
+    times = pruned.n_trained / complete.n_trained
     return _Kind(
         n=pruned.n,
         epochs=max(0, round(complete.epochs * times) - pruned.epochs),

@@ -21,7 +21,6 @@ from sqlalchemy import (
     cast,
     column,
     distinct,
-    extract,
     func,
     literal,
     null,
@@ -31,7 +30,8 @@ from sqlalchemy import (
 )
 
 from kidneyseg.search.budget import FINISHED, HANDED_BACK, OUTCOME, STATE, State
-from kidneyseg.search.lineage import LINEAGE
+from kidneyseg.search.crew import seconds_since_1970
+from kidneyseg.search.lineage import LINEAGE, TAKEN_OVER
 from kidneyseg.search.tables import (
     epochs,
     leases,
@@ -61,7 +61,7 @@ class Part(StrEnum):
     """What a row of the sheet tells, and in which columns."""
 
     STUDY = "study"  # n_trials; why it stops; 1 for at once, now
-    KIND = "kind"  # how many; of which kind; epochs, hours from first to last, in epochs
+    KIND = "kind"  # how many; of which kind; epochs, seconds from first to last, in epochs; trained
     COPIES = "copies"  # trials that were handed back and are in line again
     BEST = "best"  # trial; Dice
     PARAMETER = "parameter"  # place; name, distribution; value: of the best trial
@@ -105,12 +105,8 @@ def _row(
     return select(*columns)
 
 
-def _seconds(time: Any) -> ColumnElement[float]:
-    return cast(extract("epoch", time), Float(53))
-
-
 def _study(study: str) -> Select[Any]:
-    now = _seconds(func.current_timestamp())
+    now = seconds_since_1970(func.current_timestamp())
     at_once = case((orders.c.stop_now, 1), else_=0)
     row = _row(Part.STUDY, orders.c.n_trials, (orders.c.stop,), (at_once, now))
     return row.select_from(
@@ -126,9 +122,15 @@ def _each(study_id: Any) -> CTE:
         outcome.c.key == OUTCOME,
         STATE == State.FAIL,
     )
+    source = trial_user_attributes.alias()
+    taken_over = and_(source.c.trial_id == trials.c.trial_id, source.c.key == TAKEN_OVER)
+    is_trained = source.c.trial_id.is_(None)  # not: its result is another trial's
     reports = _reports(study_id)
     timed = _timed_epochs(study_id)
-    start, end = _seconds(trials.c.datetime_start), _seconds(trials.c.datetime_complete)
+    start, end = (
+        seconds_since_1970(trials.c.datetime_start),
+        seconds_since_1970(trials.c.datetime_complete),
+    )
     kind = case(
         (outcome.c.value_json.like(f'"{HANDED_BACK}%'), HANDED_BACK),
         (outcome.c.value_json.like(f'"{SURPLUS}%'), SURPLUS),
@@ -141,12 +143,14 @@ def _each(study_id: Any) -> CTE:
             kind.label("kind"),
             start.label("start"),
             end.label("end"),
-            func.coalesce(reports.c.n, 0).label("n_epochs"),
+            case((is_trained, 1), else_=0).label("is_trained"),
+            case((is_trained, func.coalesce(reports.c.n, 0)), else_=0).label("n_epochs"),
             reports.c.last.label("last_epoch"),
             func.coalesce(timed.c.seconds, 0.0).label("epoch_seconds"),
             func.coalesce(timed.c.n, 0).label("n_timed"),
         )
         .outerjoin(outcome, ended)
+        .outerjoin(source, taken_over)
         .outerjoin(reports, reports.c.trial_id == trials.c.trial_id)
         .outerjoin(timed, timed.c.trial_id == trials.c.trial_id)
         .where(trials.c.study_id == study_id)
@@ -178,10 +182,15 @@ def _timed_epochs(study_id: Any) -> Any:
 
 
 def _kinds(each: CTE) -> Select[Any]:
-    between = func.coalesce(each.c.end - each.c.start, 0.0)
+    between = func.coalesce(each.c.end - each.c.start, 0.0) * each.c.is_trained
     span = case((between < 0, 0.0), else_=between)  # a clock was set back
     in_epochs = case((each.c.epoch_seconds < span, each.c.epoch_seconds), else_=span)
-    sums = (func.sum(each.c.n_epochs), func.sum(span), func.sum(in_epochs))
+    sums = (
+        func.sum(each.c.n_epochs),
+        func.sum(span),
+        func.sum(in_epochs),
+        func.sum(each.c.is_trained),
+    )
     return _row(Part.KIND, func.count(), (each.c.kind,), sums).group_by(each.c.kind)
 
 
@@ -243,7 +252,7 @@ def _running(each: CTE) -> Select[Any]:
 
 
 def _workers(study_id: Any) -> Select[Any]:
-    times = (_seconds(workers.c.since), _seconds(workers.c.seen))
+    times = (seconds_since_1970(workers.c.since), seconds_since_1970(workers.c.seen))
     row = _row(Part.WORKER, texts=(workers.c.worker, workers.c.device), values=times)
     return row.where(workers.c.study_id == study_id)
 

@@ -19,6 +19,7 @@ from kidneyseg.provenance import Provenance
 from kidneyseg.search.artifacts import find_artifacts
 from kidneyseg.search.budget import HANDED_BACK, OUTCOME, STATE, State
 from kidneyseg.search.definition import StudyDefinition
+from kidneyseg.search.lineage import TAKEN_OVER
 from kidneyseg.search.objective import BEST_EPOCH, DICE_OF_CASE
 from kidneyseg.search.ranges import Value
 from kidneyseg.search.status import read_status
@@ -33,7 +34,6 @@ from kidneyseg.search.tables import (
     trial_values,
     trials,
 )
-from kidneyseg.search.twins import TAKEN_OVER
 
 PROVENANCE = "provenance"  # trial attribute
 ATTRIBUTES = (OUTCOME, TAKEN_OVER, BEST_EPOCH, DICE_OF_CASE, PROVENANCE)

@@ -3,6 +3,8 @@
 Optuna owns its tables; the columns described here are those we read. Ours begin with `kidneyseg_`.
 """
 
+from datetime import datetime
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -17,8 +19,28 @@ from sqlalchemy import (
     Table,
     Text,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 _ALL = MetaData()
+
+
+class utc_now(FunctionElement[datetime]):  # noqa: N801 - it reads as SQL's own functions
+    """The database's clock in UTC, whatever time zone the session is in."""
+
+    inherit_cache = True
+    type = DateTime()
+
+
+@compiles(utc_now)
+def _now(*_: object, **__: object) -> str:
+    return "CURRENT_TIMESTAMP"  # SQLite's is UTC
+
+
+@compiles(utc_now, "postgresql")
+def _now_of_postgresql(*_: object, **__: object) -> str:
+    return "timezone('UTC', CURRENT_TIMESTAMP)"
+
 
 studies = Table(
     "studies",

@@ -46,11 +46,13 @@ class TrainingProcess:
         self._pipe = pipe
         self._limits = limits
         self._start = self._heard = time.monotonic()
+        self._is_through = False  # by its own word, or by ours
 
     def messages(self) -> Iterator[Message | None]:
         """Yield what the process tells, and None now and then so that others may be looked at.
 
-        Ends with the process, once it is through. Raises TrialProcessDiedError when it died,
+        Ends with the process, once it is through; what it does after that word, a crash in a
+        driver's own end, say, takes nothing away. Raises TrialProcessDiedError when it died,
         LimitExceededError when it took too much.
         """
         while True:
@@ -74,8 +76,13 @@ class TrainingProcess:
         self._start += now - self._heard  # that it waited for its worker is not its own time
         self._heard = now
 
+    def count_in(self, seconds: float) -> None:
+        """Count time that the trial took under earlier numbers towards its limit."""
+        self._start -= seconds
+
     def finish(self) -> None:
         """Let it close its files and end; messages() ends with it."""
+        self._is_through = True
         with suppress(BrokenPipeError):
             self._pipe.send_bytes(END)
 
@@ -88,7 +95,7 @@ class TrainingProcess:
     def _check_end(self) -> None:
         self._process.join(GONE_SECONDS)
         code = self._process.exitcode
-        if code == 0:
+        if code == 0 or self._is_through:
             return
         raise TrialProcessDiedError(f"its process {_death(code)}")
 

@@ -5,6 +5,7 @@ all of a GPU's memory comes back. It never sees the database: it tells of every 
 hear whether to go on.
 """
 
+import faulthandler
 import os
 import queue
 import signal
@@ -20,6 +21,7 @@ from kidneyseg.ct.slices import SliceDataset
 from kidneyseg.errors import one_line
 from kidneyseg.files import is_disk_full
 from kidneyseg.model.recording import Recording, record, resume
+from kidneyseg.runs import CRASH_FILE
 from kidneyseg.search.trial_order import (
     FOR_THE_WORKER,
     GO_ON,
@@ -45,11 +47,11 @@ def train_trial(order_json: str, pipe: Connection) -> None:
     answers = _answers(pipe)
     try:
         order = TrialOrder.model_validate_json(order_json)
-        with closing(_messages(order)) as messages:
-            for message in messages:
-                _send(pipe, message)
-                if isinstance(message, EpochReport) and answers.get() != GO_ON:
-                    return
+        order.folder.mkdir(parents=True, exist_ok=True)
+        with (order.folder / CRASH_FILE).open("w", encoding="utf-8") as crash:
+            faulthandler.enable(crash)  # a crash in a library leaves its place there
+            _train(order, pipe, answers)
+            faulthandler.disable()
     except Exception as error:  # noqa: BLE001 - whatever it dies of is told
         failed = Failed(
             reason=one_line(error),
@@ -57,6 +59,14 @@ def train_trial(order_json: str, pipe: Connection) -> None:
             disk_full=is_disk_full(error),
         )
         _send(pipe, failed)
+
+
+def _train(order: TrialOrder, pipe: Connection, answers: "queue.SimpleQueue[bytes]") -> None:
+    with closing(_messages(order)) as messages:
+        for message in messages:
+            _send(pipe, message)
+            if isinstance(message, EpochReport) and answers.get() != GO_ON:
+                return
 
 
 def _messages(order: TrialOrder) -> Generator[Message, None, None]:

@@ -16,12 +16,11 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from kidneyseg.search.budget import HANDED_BACK, OUTCOME
-from kidneyseg.search.lineage import LINEAGE, lineage
+from kidneyseg.search.lineage import LINEAGE, TAKEN_OVER, lineage
 from kidneyseg.search.objective import BEST_DICE, BEST_EPOCH, DICE_OF_CASE
 from kidneyseg.search.studies import Study
 from kidneyseg.search.tables import points, trial_user_attributes, trials
 
-TAKEN_OVER = "taken over from trial"  # trial attribute: whose result a trial has
 COPIED = (BEST_EPOCH, BEST_DICE, DICE_OF_CASE)
 
 

@@ -5,22 +5,32 @@ import traceback
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 
-from kidneyseg.errors import DiskFullError, KidneysegError, StorageLostError, one_line
+from kidneyseg.errors import (
+    DiskFullError,
+    KidneysegError,
+    StorageLostError,
+    StudyError,
+    StudyStoppedError,
+    one_line,
+)
 from kidneyseg.files import is_disk_full
-from kidneyseg.search.budget import SURPLUS, Ledger, State, read_ledger
+from kidneyseg.search.budget import SURPLUS, Ledger, State, read_ledger, read_tally
+from kidneyseg.search.crew import count_workers
 from kidneyseg.search.events import EpochFinished, Event, Stopped, TakenOver, TrialFinished, Waiting
 from kidneyseg.search.failures import stop_where_all_fail
 from kidneyseg.search.hand_back import end_trial, hand_back, reap_trial
-from kidneyseg.search.keeping import remove_surplus_models
+from kidneyseg.search.keeping import remove_surplus_models, sweep_folders
 from kidneyseg.search.leases import Heart
 from kidneyseg.search.lineage import lineage
 from kidneyseg.search.notes import note_failure, refresh_note
 from kidneyseg.search.objective import TrialFailedError, Workplace, run_trial
 from kidneyseg.search.patience import DATABASE_ERRORS, is_outage
+from kidneyseg.search.status import find_study_id
 from kidneyseg.search.studies import Study
 from kidneyseg.search.training_process import TrialProcessDiedError
 from kidneyseg.search.twins import find_twin, take_over
@@ -30,7 +40,8 @@ MAX_REDRAWS = 3  # other points drawn, where one is trained already, before the 
 POLL_SECONDS = 1.0  # between two looks while others work on the last trials
 TRACEBACK = "traceback"  # trial attribute: the last lines of why it failed
 TRACEBACK_CHARACTERS = 4000
-CROWD = 8  # running trials beyond which a worker waits a little before it asks for its first
+LONGEST_POLL_SECONDS = 15.0  # the same, of hundreds of workers
+CROWD = 8  # workers beyond which one waits a little before it asks for its first trial
 
 
 class StopRequested(Exception):  # noqa: N818 - nothing is wrong
@@ -51,8 +62,9 @@ def work(workplace: Workplace, n_trials: int | None = None) -> Generator[Event, 
             workplace.study, workplace.device, workplace.place, workplace.grace_seconds
         ) as heart:
             yield from _Worker(workplace, heart, n_trials).work()
-    except DATABASE_ERRORS as error:
+    except (KeyError, *DATABASE_ERRORS) as error:
         if not is_outage(error):
+            _check_there(workplace.study, error)
             raise
         words = str(error.__cause__ or error).strip().splitlines()
         raise StorageLostError(
@@ -60,6 +72,16 @@ def work(workplace: Workplace, n_trials: int | None = None) -> Generator[Event, 
             f"({words[0] if words else type(error).__name__}); the same command goes on when it "
             "is back"
         ) from error
+
+
+def _check_there(study: Study, error: Exception) -> None:
+    """Whatever is missing from the database, of a study that was deleted there is nothing left."""
+    try:
+        found = find_study_id(study.storage, study.name)
+    except StudyError:
+        found = None
+    if found != study.id:
+        raise StudyStoppedError(f"study {study.name!r}: it was deleted meanwhile") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +97,7 @@ class _Worker:
         failures = redraws = 0
         waited = False
         self._spread()
+        self._sweep()
         while not self.workplace.stopping.is_set():
             self.heart.reap()
             order = self.heart.hear()
@@ -82,15 +105,16 @@ class _Worker:
                 yield Stopped(reason=order.stop)
                 return
             n_trials = order.n_trials if self.asked_for is None else self.asked_for
-            counts = read_ledger(study.storage, study.id).tally()
+            counts = read_tally(study.storage, study.id)
             if counts.finished >= n_trials:
                 refresh_note(study, self.workplace.cases.split, at_once=True)
+                self._sweep()
                 return
             if counts.waiting == 0 and counts.counting >= n_trials:
                 if not waited:
                     yield Waiting(running=counts.running)
                 waited = True
-                self.workplace.stopping.wait(POLL_SECONDS * random.uniform(0.5, 1.5))
+                self.workplace.stopping.wait(self._turn_seconds() * random.uniform(0.5, 1.5))
                 continue
             waited = False
             ended: TrialFinished | None = None
@@ -116,10 +140,22 @@ class _Worker:
 
     def _spread(self) -> None:
         """Where many begin at once, not all ask for their first trial in the same second."""
-        study = self.workplace.study
-        running = read_ledger(study.storage, study.id).tally().running
-        if running > CROWD:
-            self.workplace.stopping.wait(random.uniform(0, min(10.0, running / 20)))
+        n_workers = self._count_workers()
+        if n_workers > CROWD:
+            self.workplace.stopping.wait(random.uniform(0, min(10.0, n_workers / 20)))
+
+    def _sweep(self) -> None:
+        """One of a machine's workers is enough."""
+        if self.workplace.place == 0:
+            sweep_folders(self.workplace.study, self.workplace.runs)
+
+    def _turn_seconds(self) -> float:
+        """Between two looks while others work on the last trials: the longer, the more wait."""
+        return min(LONGEST_POLL_SECONDS, max(POLL_SECONDS, self._count_workers() / 20))
+
+    def _count_workers(self) -> int:
+        place = self.workplace
+        return count_workers(place.study.storage, place.study.id, 2 * place.grace_seconds)
 
     def _next_trial(self, n_trials: int, within: int, *, may_redraw: bool) -> Iterator[Event]:
         """Take one trial and run it; nothing where it turns out to be beyond the budget."""
@@ -157,7 +193,7 @@ class _Worker:
             return
         except Exception as error:  # noqa: BLE001 - whatever a trial dies of, the search goes on
             reason = one_line(error)
-            _end_failed(study, trial, error)
+            self._end_failed(trial, error)
         except BaseException:
             # Ctrl-C in this thread, or the generator was closed.
             hand_back(study, trial_id)
@@ -193,6 +229,19 @@ class _Worker:
         with suppress(StorageLostError):
             remove_surplus_models(place.study, place.store, place.runs, place.keep_best, ended)
 
+    def _end_failed(self, trial: optuna.Trial, error: Exception) -> None:
+        """A training that went wrong has failed; one whose process died may be tried again."""
+        place, words = self.workplace, one_line(error)
+        last_lines = _last_lines(error, place.runs.crash(place.study.name, trial.number))
+        with suppress(UpdateFinishedTrialError):  # taken over meanwhile
+            if last_lines:
+                trial.set_user_attr(TRACEBACK, last_lines)
+                note_failure(trial, words, last_lines)
+        if isinstance(error, TrialProcessDiedError):
+            reap_trial(place.study, trial._trial_id, words)
+        else:
+            end_trial(place.study, trial._trial_id, f"failed: {words}")
+
     def _pause(self) -> None:
         if self.workplace.stopping.wait(POLL_SECONDS) or self.heart.shall_stop_now:
             raise StopRequested
@@ -212,20 +261,12 @@ def _full_disk_told(workplace: Workplace) -> Iterator[None]:
         raise
 
 
-def _end_failed(study: Study, trial: optuna.Trial, error: Exception) -> None:
-    """A training that went wrong has failed; one whose process died may be tried again."""
-    if isinstance(error, TrialProcessDiedError):
-        reap_trial(study, trial._trial_id, one_line(error))
-        return
-    with suppress(UpdateFinishedTrialError):  # taken over meanwhile
-        trial.set_user_attr(TRACEBACK, _last_lines(error))
-        note_failure(trial, one_line(error), _last_lines(error))
-    end_trial(study, trial._trial_id, f"failed: {one_line(error)}")
-
-
-def _last_lines(error: Exception) -> str:
+def _last_lines(error: Exception, crash: Path) -> str:
     if isinstance(error, TrialFailedError):
         return error.traceback
+    if isinstance(error, TrialProcessDiedError):
+        with suppress(OSError):
+            return crash.read_text(encoding="utf-8", errors="replace")[-TRACEBACK_CHARACTERS:]
     return "".join(traceback.format_exception(error))[-TRACEBACK_CHARACTERS:]
 
 

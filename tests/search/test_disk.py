@@ -74,10 +74,10 @@ def test_a_study_of_one_network_has_no_larger_one(
 
 
 def test_the_need_is_that_of_kept_models_and_running_trials() -> None:
-    """(k + W) models, W x 2 x 3 weights in checkpoints; the artifacts' copy beside."""
+    """k models; W x 2 folders of a model and 2 x 3 weights; the artifacts' models beside."""
     model = model_bytes(REPORT)
     need = estimate_disk(CommonSettings(keep_best=5), REPORT, n_workers=4)
-    assert need.runs == pytest.approx((5 + 4 + 4 * 2 * 3) * model, rel=0.01)
+    assert need.runs == pytest.approx((5 + 4 * 2 * 7) * model, rel=0.01)
     assert need.artifacts == pytest.approx((5 + 4) * model, rel=0.01)
     assert need.total == need.runs + need.artifacts
     assert estimate_disk(CommonSettings(artifacts="s3://kidneys"), REPORT, 4).artifacts == 0
@@ -98,7 +98,9 @@ def test_a_checkpoint_takes_no_more_than_estimated(tmp_path: Path) -> None:
     common = CommonSettings(keep_best=1)
     need = [estimate_disk(common, settings, n) for n in (1, 2)]
     of_a_worker = need[1].runs - need[0].runs
-    assert 0.2 * of_a_worker < 2 * size + model_bytes(settings) <= of_a_worker
+    folder = 2 * size + model_bytes(settings)
+    assert 0.2 * of_a_worker < 2 * folder <= of_a_worker
+    assert 3 * size + 2 * model_bytes(settings) <= of_a_worker  # while the third is written
 
 
 def test_what_fits_is_let_through(tmp_path: Path) -> None:
@@ -110,9 +112,9 @@ def test_a_ceiling_below_the_need_is_refused_with_numbers(tmp_path: Path) -> Non
     common = CommonSettings(runs=tmp_path / "runs", max_disk_gb=0.25)
     with pytest.raises(CorrectableError) as caught:
         check_disk(common, "tiny", REPORT, 4)
-    # 42 times 13.35 MB, and 0.1 MB for what is beside the weights
+    # 70 times 13.35 MB, and 0.1 MB for what is beside the weights
     assert str(caught.value) == (
-        "common.max_disk_gb = 0.25: 5 kept models and 4 workers need up to 0.565 GB for models and "
+        "common.max_disk_gb = 0.25: 5 kept models and 4 workers need up to 0.942 GB for models and "
         "checkpoints; expected a higher ceiling, a smaller common.keep_best, or fewer workers"
     )
 
@@ -138,7 +140,7 @@ def test_a_disk_without_room_is_refused_with_numbers(
     with pytest.raises(CorrectableError) as caught:
         check_disk(common, "tiny", REPORT, 1)
     assert str(caught.value) == (
-        f"{tmp_path / 'runs'}: 0.2 GB are free, and 5 kept models and 1 worker need up to 0.242 GB "
+        f"{tmp_path / 'runs'}: 0.2 GB are free, and 5 kept models and 1 worker need up to 0.336 GB "
         "there; expected more room, a smaller common.keep_best, or fewer workers"
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import optuna
 import pytest
 import torch
 from optuna.trial import TrialState
@@ -21,6 +22,7 @@ from kidneyseg.search.definition import StudyPlan
 from kidneyseg.search.export import Keep, export_trial
 from kidneyseg.search.folder_store import FolderStore
 from kidneyseg.search.keeping import remove_surplus_models
+from kidneyseg.search.lineage import TAKEN_OVER
 from kidneyseg.search.revalidation import Revalidation, prepare_validation, revalidate
 from kidneyseg.search.service import BegunStudy, begin_study
 from kidneyseg.search.storage import open_storage
@@ -150,6 +152,19 @@ def test_a_given_trial_is_exported(place: Place, tmp_path: Path) -> None:
         exported = export_trial(place.keep, "tiny", tmp_path / "out", number)
         assert exported.trial == exported.description.provenance.trial == number
         assert load_model(tmp_path / "out", CPU).description.provenance.trial == number
+
+
+def test_of_a_result_that_was_taken_over_the_source_is_exported(
+    place: Place, tmp_path: Path
+) -> None:
+    """The smaller of two numbers may be the one that took over: it is the best, then."""
+    study = place.study
+    best = max(study.optuna.trials, key=lambda trial: trial.value or 0)
+    study.optuna.add_trial(optuna.trial.create_trial(value=1, user_attrs={TAKEN_OVER: best.number}))
+    assert study.optuna.best_trial.number == 2
+    exported = export_trial(place.keep, "tiny", tmp_path / "out")
+    assert exported.trial == best.number
+    assert exported.description.validation.dice == best.value
 
 
 def test_a_pruned_trial_is_exported_when_named_and_never_best(place: Place, tmp_path: Path) -> None:
@@ -334,6 +349,7 @@ def test_an_exported_model_gives_the_recorded_dice(place: Place, tmp_path: Path)
         exported = export_trial(place.keep, "tiny", tmp_path / "out", number)
         found = validate_again(place, tmp_path / "out")
         assert found.agrees
+        assert not found.is_other
         assert found.dice == found.recorded == place.study.optuna.trials[number].value
         assert found.dice_of_case == exported.description.validation.dice_of_case
         assert (found.device, found.recorded_device) == ("cpu", "cpu")
@@ -347,4 +363,23 @@ def test_a_model_that_gives_another_dice_is_seen(place: Place, tmp_path: Path) -
     save_model(tmp_path / "out", model.network, model.description)
     found = validate_again(place, tmp_path / "out")
     assert not found.agrees
+    assert found.is_other
     assert 0 < found.dice < 0.5
+
+
+@pytest.mark.parametrize(
+    ("device", "difference", "is_other"),
+    [("cpu", 1e-5, False), ("cpu", 1e-3, True), ("cuda:0", 1e-3, False), ("cuda:0", 0.02, True)],
+)
+def test_another_kind_of_device_may_round_otherwise(
+    device: str, difference: float, is_other: bool
+) -> None:
+    found = Revalidation(
+        dice=0.9 + difference,
+        dice_of_case={},
+        device=device,
+        recorded=0.9,
+        recorded_device="cpu",
+    )
+    assert found.is_other == is_other
+    assert not found.agrees

@@ -1,5 +1,6 @@
 """Which models are kept: the best few's and the unfinished ones', whoever looks and when."""
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from kidneyseg.search.artifacts import find_artifacts, find_trial_id, upload_mod
 from kidneyseg.search.definition import StudyPlan
 from kidneyseg.search.folder_store import FolderStore
 from kidneyseg.search.hand_back import end_trial, hand_back
-from kidneyseg.search.keeping import read_model_note, remove_surplus_models
+from kidneyseg.search.keeping import read_model_note, remove_surplus_models, sweep_folders
 from kidneyseg.search.storage import Storage, open_storage
 from kidneyseg.search.studies import Study, load_study, open_study
 from kidneyseg.settings import Environment
@@ -230,3 +231,48 @@ def test_many_workers_at_once_keep_exactly_the_best(
     assert errors == []
     assert kept(study, runs) == [1, 4]
     assert len(list(store.folder.iterdir())) == 2 * 3 + len(DICE)
+
+
+def left(runs: Runs, number: int) -> list[str]:
+    """What may be swept of a trial's files, and lies there."""
+    folders = {"model": runs.model, "checkpoints": runs.checkpoints}
+    return [name for name, folder in folders.items() if folder("tiny", number).is_dir()]
+
+
+def test_what_killed_workers_left_is_swept(
+    study: Study, runs: Runs, begin: Begin, tmp_path: Path
+) -> None:
+    complete, pruned, failed, running = (begin(0.5) for _ in range(4))
+    ids = [trial._trial_id for trial in study.optuna.trials]
+    study.optuna.tell(complete, 0.5)
+    study.optuna.tell(pruned, state=TrialState.PRUNED)
+    end_trial(study, ids[failed], "failed: its worker died, 3 times")
+    torn, fresh = (runs.study("tiny") / f".trial_0000{n}.aa.tmp" for n in (7, 8))
+    for leftover in (torn, fresh):
+        leftover.mkdir()
+    os.utime(torn, (0, 0))
+    assert sweep_folders(study, runs) == [complete, pruned, failed]
+    found = [left(runs, number) for number in (complete, pruned, failed, running)]
+    assert found == [["model"], [], [], ["model", "checkpoints"]]
+    assert (torn.exists(), fresh.exists()) == (False, True)
+    assert sweep_folders(study, runs) == []
+    assert runs.pictures("tiny", pruned).is_dir()
+
+
+def test_what_the_next_one_has_yet_to_fetch_is_left(study: Study, runs: Runs, begin: Begin) -> None:
+    """Through any number of hands."""
+    first = begin(0.5)
+    hand_back(study, study.optuna.trials[first]._trial_id)
+    second = study.optuna.ask()
+    assert sweep_folders(study, runs) == []
+    hand_back(study, second._trial_id)
+    assert sweep_folders(study, runs) == []
+    third = study.optuna.ask()
+    assert left(runs, first) == ["model", "checkpoints"]
+    runs.checkpoints("tiny", third.number).mkdir(parents=True)
+    assert sweep_folders(study, runs) == [first]
+    assert left(runs, third.number) == ["checkpoints"]
+
+
+def test_of_a_study_without_files_nothing_is_swept(study: Study, runs: Runs) -> None:
+    assert sweep_folders(study, runs) == []

@@ -14,7 +14,7 @@ from sqlalchemy import event, insert
 from kidneyseg.errors import StorageLostError, StudyError
 from kidneyseg.search.budget import HANDED_BACK, OUTCOME, SURPLUS
 from kidneyseg.search.identity import WorkerIdentity
-from kidneyseg.search.lineage import LINEAGE
+from kidneyseg.search.lineage import LINEAGE, TAKEN_OVER
 from kidneyseg.search.orders import ask_for, ask_to_stop
 from kidneyseg.search.status import find_study_id, read_status
 from kidneyseg.search.status_query import RECENT
@@ -207,6 +207,20 @@ def test_epochs_and_hours_are_those_of_this_study(
     time_epochs(either_storage, study, 5, 360.0)  # ended when it began
     time_epochs(either_storage, study, 10, 720.0)
     assert read_status(either_storage, "tiny").hours == pytest.approx(165 / 60 + 0.1 + 0.2)
+
+
+def test_a_trial_that_took_a_result_over_trained_nothing(either_storage: Storage) -> None:
+    study = optuna.create_study(storage=either_storage.optuna, study_name="tiny")
+    study.add_trial(trial(TrialState.COMPLETE, 0.5, minutes=60, curve=(0.4, 0.5, 0.5, 0.5)))
+    study.add_trial(trial(TrialState.PRUNED, 0.4, minutes=15, curve=(0.4,)))
+    before = read_status(either_storage, "tiny")
+    assert (before.epochs, before.saved_epochs, before.hours) == (5, 3, 1.25)
+    for state in (TrialState.COMPLETE, TrialState.PRUNED):
+        copy = trial(state, 0.5, minutes=60, curve=(0.5, 0.5), attributes={TAKEN_OVER: 0})
+        study.add_trial(copy)
+    after = read_status(either_storage, "tiny")
+    assert (after.states["complete"], after.states["pruned"]) == (2, 2)
+    assert (after.epochs, after.saved_epochs, after.hours) == (5, 3, 1.25)
 
 
 def test_a_running_trial_s_hours_go_on_while_its_worker_lives(either_storage: Storage) -> None:

@@ -10,12 +10,12 @@ from sqlalchemy import event
 from kidneyseg.errors import StudyError
 from kidneyseg.search.budget import HANDED_BACK, OUTCOME, SURPLUS
 from kidneyseg.search.epochs import store_epoch
+from kidneyseg.search.lineage import TAKEN_OVER
 from kidneyseg.search.objective import BEST_EPOCH, DICE_OF_CASE
 from kidneyseg.search.storage import Storage
 from kidneyseg.search.studies import Study
 from kidneyseg.search.study_record import EpochLosses, read_record
 from kidneyseg.search.trial_order import EpochReport
-from kidneyseg.search.twins import TAKEN_OVER
 
 PROVENANCE = {
     "data": "d",

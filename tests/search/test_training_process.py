@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
+from kidneyseg.runs import CRASH_FILE
 from kidneyseg.search.limits import Limits
 from kidneyseg.search.objective import Workplace
 from kidneyseg.search.storage import Storage
@@ -127,6 +128,36 @@ def test_a_process_that_dies_is_told_by_its_signal(
         process.go_on()
         os.kill(pid_of(process), sent)
         with pytest.raises(TrialProcessDiedError, match=words):
+            list(process.messages())
+
+
+def test_a_process_that_dies_after_its_end_was_ordered_has_ended(order: TrialOrder) -> None:
+    """All is kept and told by then: a driver that crashes at exit takes nothing away."""
+    with training_process(order, Limits()) as process:
+        until_epoch(process, 1)
+        os.kill(pid_of(process), signal.SIGSTOP)
+        process.finish()
+        os.kill(pid_of(process), signal.SIGKILL)
+        assert list(told(process)) == []
+
+
+def test_where_a_library_crashed_is_left_in_the_trials_folder(order: TrialOrder) -> None:
+    with training_process(order, Limits()) as process:
+        until_epoch(process, 1)
+        process.go_on()
+        os.kill(pid_of(process), signal.SIGSEGV)
+        with pytest.raises(TrialProcessDiedError):
+            list(process.messages())
+    crash = (order.folder / CRASH_FILE).read_text()
+    assert "Fatal Python error: Segmentation fault" in crash
+    assert "trial_process.py" in crash
+
+
+def test_time_under_earlier_numbers_counts_towards_the_limit(order: TrialOrder) -> None:
+    with training_process(order, Limits(hours=1.0)) as process:
+        until_epoch(process, 1)
+        process.count_in(3601)
+        with pytest.raises(LimitExceededError, match="longer than the study allows"):
             list(process.messages())
 
 

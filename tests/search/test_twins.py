@@ -8,9 +8,10 @@ import pytest
 from optuna.trial import TrialState
 
 from kidneyseg.search.hand_back import end_trial, hand_back, put_in_line
+from kidneyseg.search.lineage import TAKEN_OVER
 from kidneyseg.search.storage import open_storage
 from kidneyseg.search.studies import Study, load_study
-from kidneyseg.search.twins import TAKEN_OVER, digest, find_twin, take_over
+from kidneyseg.search.twins import digest, find_twin, take_over
 
 BeginTrial = Callable[..., optuna.Trial]
 POINT = {"learning_rate": 0.01, "beta": 0.5}

@@ -4,6 +4,7 @@ import errno
 import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from kidneyseg.errors import (
     DiskFullError,
     KidneysegError,
     StorageLostError,
+    StudyStoppedError,
     Terminated,
     TrainingError,
 )
@@ -33,12 +35,14 @@ from kidneyseg.search.events import (
 )
 from kidneyseg.search.hand_back import ATTEMPT, end_trial, hand_back
 from kidneyseg.search.identity import WorkerIdentity
+from kidneyseg.search.leases import Heart
+from kidneyseg.search.lineage import TAKEN_OVER
 from kidneyseg.search.objective import TrialFailedError, Workplace
 from kidneyseg.search.orders import ask_for, ask_to_stop, read_order
 from kidneyseg.search.storage import Storage, open_storage
 from kidneyseg.search.training_process import LimitExceededError, TrialProcessDiedError
-from kidneyseg.search.twins import TAKEN_OVER, find_twin
-from kidneyseg.search.worker import work
+from kidneyseg.search.twins import find_twin
+from kidneyseg.search.worker import CROWD, work
 
 BuildWorkplace = Callable[..., Workplace]
 TrialEvents = Generator[TrialStarted | EpochFinished, None, None]
@@ -446,6 +450,53 @@ def test_the_trainings_own_traceback_is_on_its_trial(
     first = workplace.study.optuna.trials[0]
     assert first.user_attrs["traceback"] == "Traceback: in the process"
     assert first.user_attrs[OUTCOME] == "failed: no memory"
+
+
+@pytest.mark.usefixtures("quick_trials")
+def test_where_a_process_crashed_is_on_its_trial(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crash = workplace.runs.crash(workplace.study.name, 0)
+    crash.parent.mkdir(parents=True)
+    crash.write_text("Fatal Python error: Segmentation fault")
+    fail_with(TrialProcessDiedError("its process was ended by SIGSEGV"), monkeypatch, only=(0,))
+    list(work(workplace, 1))
+    first, second = workplace.study.optuna.trials
+    assert first.user_attrs["traceback"] == "Fatal Python error: Segmentation fault"
+    assert first.user_attrs[OUTCOME] == "handed back: its process was ended by SIGSEGV"
+    assert second.state.name == "COMPLETE"
+
+
+@pytest.mark.usefixtures("quick_trials")
+def test_a_study_that_is_deleted_meanwhile_is_told_in_one_line(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = vars(worker)["run_trial"]
+
+    def deleted(workplace: Workplace, trial: optuna.Trial) -> TrialEvents:
+        study = workplace.study
+        optuna.delete_study(study_name=study.name, storage=study.storage.optuna)
+        yield from run(workplace, trial)
+
+    monkeypatch.setattr(worker, "run_trial", deleted)
+    with pytest.raises(StudyStoppedError, match=f"{workplace.study.name}.*: it was deleted"):
+        list(work(workplace, 1))
+
+
+@pytest.mark.usefixtures("quick_trials")
+@pytest.mark.parametrize(("n_others", "n_waits"), [(CROWD, 1), (2, 0)])
+def test_where_many_come_at_once_each_waits_a_little(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch, n_others: int, n_waits: int
+) -> None:
+    """They are in the table of workers before any of them has a trial."""
+    waits: list[float] = []
+    monkeypatch.setattr(workplace.stopping, "wait", waits.append)
+    with ExitStack() as stack:
+        for place in range(1, n_others + 1):
+            stack.enter_context(Heart(workplace.study, "cpu", place))
+        list(work(workplace, 1))
+    assert len(waits) == n_waits
+    assert all(0 <= seconds <= 0.5 for seconds in waits)
 
 
 @pytest.mark.usefixtures("quick_trials")

@@ -8,7 +8,7 @@ import typer
 from kidneyseg.cli import options
 from kidneyseg.cli.options import Choices, storage_address
 from kidneyseg.environment_files import with_folders
-from kidneyseg.errors import CorrectableError
+from kidneyseg.errors import CorrectableError, KidneysegError
 from kidneyseg.settings import Environment
 
 if TYPE_CHECKING:
@@ -56,7 +56,13 @@ def export(
     if begun is None:
         typer.echo(f"not evaluated: {why_not}; --data DIR names the study's data")
     else:
-        typer.echo(_words(_evaluate(begun, out, common.device)))
+        found = _evaluate(begun, out, common.device)
+        typer.echo(_words(found))
+        if found.is_other:
+            raise KidneysegError(
+                f"{out}: does not give the Dice that was recorded; the data, the settings or the "
+                "machine's arithmetic are not those of the training"
+            )
     if onnx is not None or monai_bundle is not None:
         import torch
 
