@@ -15,6 +15,8 @@ import optuna
 import pytest
 
 from kidneyseg.cli.main import kidneyseg, kidneyseg_search
+from kidneyseg.cli.search.begin import choose_devices
+from kidneyseg.errors import CorrectableError
 from kidneyseg.search.storage import open_storage
 
 TINY = [  # a trial in a fraction of a second
@@ -148,7 +150,9 @@ def test_a_worker_with_other_data_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"]
+    ("sent", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 143)],
+    ids=["Ctrl-C", "SIGTERM", "Slurm's warning"],
 )
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_interrupted_it_hands_its_trials_back_and_goes_on(
@@ -251,3 +255,36 @@ def test_a_worker_without_a_study_does_the_open_ones_and_leaves_out_foreign_ones
     found = status(capsys, "ours")
     assert isinstance(found["states"], dict)
     assert found["states"]["complete"] == 1
+
+
+@pytest.mark.parametrize(
+    ("named", "workers", "per_gpu", "n_gpus", "devices"),
+    [
+        ("auto", None, 1, 2, ["cuda:0", "cuda:1"]),
+        ("auto", None, 2, 2, ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]),
+        ("auto", 3, 1, 2, ["cuda:0", "cuda:1", "cuda:0"]),
+        ("auto", 2, 1, 0, ["cpu", "cpu"]),
+        ("auto", None, 3, 0, ["cpu"]),
+        ("cuda:1", 2, 1, 2, ["cuda:1", "cuda:1"]),
+        ("cpu", None, 1, 2, ["cpu"]),
+    ],
+)
+def test_every_gpu_has_its_workers(
+    monkeypatch: pytest.MonkeyPatch,
+    named: str,
+    workers: int | None,
+    per_gpu: int,
+    n_gpus: int,
+    devices: list[str],
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: n_gpus)
+    assert choose_devices(named, workers, per_gpu) == devices
+
+
+@pytest.mark.parametrize(
+    ("workers", "per_gpu", "words"),
+    [(0, 1, "--workers 0: expected 1 or more"), (None, 0, "--workers-per-gpu 0: expected 1")],
+)
+def test_no_workers_are_none(workers: int | None, per_gpu: int, words: str) -> None:
+    with pytest.raises(CorrectableError, match=words):
+        choose_devices("auto", workers, per_gpu)

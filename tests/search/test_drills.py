@@ -16,6 +16,7 @@ from optuna.trial import TrialState
 from kidneyseg.environment_files import load_environment
 from kidneyseg.errors import DiskFullError, KidneysegError
 from kidneyseg.runs import STORAGE_VARIABLE
+from kidneyseg.search.budget import OUTCOME, SURPLUS
 from kidneyseg.search.drill import Drill, Fault, begin_drill, drill_environment, run_drill
 from kidneyseg.search.drill_verdict import find_faults
 from kidneyseg.search.hand_back import end_trial
@@ -66,7 +67,11 @@ def begin() -> Iterator[Begin]:
 
 
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize(("seed", "processes"), [(1, 2), (2, 4)], ids=["4 workers", "8 workers"])
+@pytest.mark.parametrize(
+    ("seed", "processes"),
+    [(1, 2), (2, 4), (3, 4)],
+    ids=["4 workers", "8 workers", "8 workers, another seed"],
+)
 def test_killed_terminated_and_frozen_workers_leave_a_whole_study(
     address: str, environment: Environment, begin: Begin, seed: int, processes: int
 ) -> None:
@@ -186,22 +191,27 @@ def test_two_runs_started_at_the_same_instant_on_an_empty_database_share_the_stu
 
 
 @pytest.mark.postgres
-def test_a_database_that_is_away_for_a_while_costs_nothing(
+def test_a_database_that_is_away_for_longer_than_the_grace_period_costs_nothing(
     own_server: PostgresServer, run_here: Callable[..., "subprocess.Popen[str]"]
 ) -> None:
-    process = run_here(own_server.address, "--n-trials", "3", "--workers", "2")
-    _wait_for_line(process, "epoch 1/")
+    grace = "--set=common.grace_seconds=10"
+    both = [
+        run_here(own_server.address, "--n-trials", "6", "--workers", "2", grace) for _ in range(2)
+    ]
+    for process in both:
+        _wait_for_line(process, "epoch 1/")
     own_server.stop()
-    time.sleep(5)
-    assert process.poll() is None
+    time.sleep(16)
+    assert [process.poll() for process in both] == [None, None]
     own_server.start()
-    said = process.communicate(timeout=200)[1]
-    assert process.returncode == 0, said
+    said = [process.communicate(timeout=300)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
     storage = open_storage(own_server.address)
     trials = storage.optuna.get_all_trials(1)
-    assert [trial.state.name for trial in trials].count("FAIL") == 0
-    assert sum(trial.state.is_finished() for trial in trials) == 3
     storage.engine.dispose()
+    outcomes = [str(trial.user_attrs.get(OUTCOME, SURPLUS)) for trial in trials]
+    assert [outcome for outcome in outcomes if not outcome.startswith("surplus")] == []
+    assert sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials) == 6
 
 
 @pytest.mark.postgres
