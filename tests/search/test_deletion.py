@@ -14,7 +14,7 @@ from kidneyseg.search.artifact_stores import open_artifacts
 from kidneyseg.search.deletion import delete_study, plan_deletion
 from kidneyseg.search.orders import ask_for, read_order
 from kidneyseg.search.storage import Storage
-from kidneyseg.search.tables import OURS, epochs, leases, workers
+from kidneyseg.search.tables import OURS, epochs, leases, places, points, workers
 from kidneyseg.settings import CommonSettings
 
 
@@ -33,6 +33,9 @@ def make_study(storage: Storage, name: str) -> optuna.Study:
     times = {"since": day_ago, "seen": day_ago}
     storage.change(insert(leases).values(trial_id=trial_id, worker="w", beat=1))
     storage.change(insert(epochs).values({**metrics, "trial_id": trial_id}))
+    claim = {"study_id": study._study_id, "trial_id": trial_id}
+    storage.change(insert(places).values(place=0, **claim))
+    storage.change(insert(points).values(point="p", **claim))
     storage.change(
         insert(workers).values(study_id=study._study_id, worker="w", device="cpu", **times)
     )
