@@ -210,10 +210,10 @@ def test_a_server_short_of_connections_is_told(either_storage: Storage) -> None:
     assert only(check_connections(either_storage)).level == "ok"
     now = datetime.now(UTC).replace(tzinfo=None)
     row = {"study_id": study._study_id, "device": "cpu", "since": now, "seen": now}
-    many = [{**row, "worker": f"host m {pid} 1.00 0"} for pid in range(60)]
+    many = [{**row, "worker": f"host m {pid} 1.00 0"} for pid in range(120)]
     either_storage.change(insert(workers).values(many))
     finding = only(check_connections(either_storage))
-    assert (finding.level, "60 workers alive" in finding.found) == ("warning", True)
+    assert (finding.level, "120 workers alive" in finding.found) == ("warning", True)
 
 
 def test_mixed_versions_are_told_by_study(either_storage: Storage) -> None:
@@ -302,7 +302,7 @@ def test_an_older_schema_is_an_error_until_it_is_upgraded(
     assert finding.check == "database"
     assert finding.cure == "kidneyseg-search doctor --upgrade"
     copied, upgraded = upgrade_database(address)
-    assert upgraded == "our tables: from 0001 to 0002"
+    assert upgraded == "our tables: from 0001 to 0003"
     with sqlite3.connect(copied.removeprefix("copied before: ")) as copy:
         assert copy.execute("SELECT beat FROM kidneyseg_leases").fetchall() == [(3,)]
         assert not copy.execute(
@@ -318,7 +318,7 @@ def make_older(address: str) -> None:
     storage = open_storage(address)
     trial = optuna.create_study(storage=storage.optuna, study_name="a").ask()
     storage.change(insert(leases).values(trial_id=trial._trial_id, worker="w", beat=3))
-    for name in ("orders", "workers", "epochs", "version"):
+    for name in ("orders", "workers", "epochs", "places", "points", "version"):
         storage.change(text(f"DROP TABLE kidneyseg_{name}"))
     storage.engine.dispose()
 
