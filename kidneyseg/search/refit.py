@@ -1,12 +1,13 @@
 """The confirmed winner, trained once more on training and validation cases together.
 
-With more cases and as many epochs as confirmation found best, and nothing to stop it early: there
-are no cases left to validate on. Its measures are those of the trainings that confirmed it.
+With more cases and as many epochs as the search found best for it, and nothing to stop it early:
+there are no cases left to validate on. Its measures are those of the trainings that confirmed it.
 """
 
 from collections.abc import Generator
 from pathlib import Path
 
+import torch
 from optuna.trial import TrialState
 
 from kidneyseg.ct.fingerprints import digest
@@ -25,15 +26,14 @@ from kidneyseg.training.trainer import Training
 
 
 def refit(
-    begun: BegunStudy, verdict: Verdict, device: str, threads: int, out: Path
+    begun: BegunStudy, verdict: Verdict, chosen: Confirmed, device: str, out: Path
 ) -> Generator[EpochResult, None, None]:
-    """Train the recommended candidate on all development cases; write it to `out` at the end.
+    """Train a candidate on all development cases; write it to `out` at the end.
 
     Yields every epoch; its validation figures are of cases that it is trained on. Raises ModelError
     for an `out` that holds something else.
     """
     check_place(out)
-    chosen = verdict.recommended
     setup = _setup(begun, chosen)
     found = find_device(device)
     prepared = list(begun.cases.prepare())
@@ -49,7 +49,7 @@ def refit(
         split=split.fingerprint,
         seed=setup.seed,
         device=str(found),
-        threads=threads,
+        threads=torch.get_num_threads(),
         study=verdict.study,
         trial=chosen.trial,
     )
