@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from kidneyseg.cli.confirmation_text import confirmation_text
-from kidneyseg.errors import DataError, StudyError
-from kidneyseg.evaluation.cases import SplitPart, find_evaluation_cases
+from kidneyseg.errors import StudyError
+from kidneyseg.evaluation.curves import find_log, read_curves
 from kidneyseg.model.description import load_description
 from kidneyseg.network.cost import count_forward_macs
+from kidneyseg.runs import Runs
 from kidneyseg.search.budget import read_ledger
 from kidneyseg.search.confirmation import begin_confirmation, check_candidate, judge
 from kidneyseg.search.definition import CANDIDATE, SEED, StudyPlan
@@ -186,5 +187,8 @@ def test_a_refit_trains_on_all_development_cases_for_the_epochs_that_the_search_
     assert description.validation.dice == pytest.approx(verdict.winner.standing.dice.mean)
     assert description.refit is not None
     assert "training and validation cases together" in (tmp_path / "model/README.md").read_text()
-    with pytest.raises(DataError, match="the model was trained on these cases"):
-        find_evaluation_cases(description, environment, SplitPart.VALIDATION)
+    log = find_log(Runs(environment.common.runs), description)
+    assert log is not None
+    curves = read_curves(log, "dice")
+    assert set(curves) == {"training"}  # there are no cases left to validate on
+    assert curves["training"].epochs == (1, 2)
