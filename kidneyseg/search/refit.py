@@ -13,8 +13,8 @@ from optuna.trial import TrialState
 
 from kidneyseg.ct.fingerprints import digest
 from kidneyseg.ct.slices import SliceDataset
-from kidneyseg.model.description import Refit, Validation, check_place, copy_model
-from kidneyseg.model.folder import describe_model, save_model
+from kidneyseg.model.description import Refit, Validation, check_place
+from kidneyseg.model.folder import copy_model, describe_model, save_model
 from kidneyseg.provenance import find_provenance
 from kidneyseg.runs import Runs
 from kidneyseg.search.confirmation import Confirmed, Verdict, means_of_cases
