@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kidneyseg.ct.cases import CaseVolumes, read_case
+from kidneyseg.ct.laterality import Side
 from kidneyseg.ct.volumes import Volume
 from kidneyseg.evaluation.cases import EvaluatedCase, EvaluationCases
-from kidneyseg.evaluation.laterality import MatchedSides, Side, match_sides
 from kidneyseg.evaluation.masks import BoxedMasks, cut_volumes
+from kidneyseg.evaluation.matching import MatchedSides, match_sides
 from kidneyseg.evaluation.measures import Measures, measure_masks
 from kidneyseg.evaluation.slice_pictures import SlicePicture, extreme_slices
 from kidneyseg.evaluation.training_resolution import training_dice
