@@ -11,6 +11,7 @@ from kidneyseg.evaluation.evaluating import KIDNEYS, STRUCTURES, CaseResult
 from kidneyseg.evaluation.measures import MEASURES, Measures
 from kidneyseg.evaluation.statistics import Comparison, Summary, compare, summarize, worst
 from kidneyseg.model.description import ModelDescription
+from kidneyseg.model.mask_steps import PLAIN, MaskSteps
 
 SMALLEST_GROUP = 3  # cases; of fewer a mean says nothing
 TRAINING_DICE = "training_dice"
@@ -24,6 +25,7 @@ class Results:
     part: SplitPart
     cases: tuple[CaseResult, ...]
     looks_before: int | None = None  # at the test set; None where this was no look
+    steps: MaskSteps = PLAIN  # beyond plain masks; at training resolution there are none
 
     def figures(self, measure: str, structure: str = KIDNEYS) -> dict[str, float]:
         """A measure of each case, by its name."""
@@ -90,6 +92,7 @@ def as_document(results: Results, other: Results | None = None) -> dict[str, Any
         "model": _identity(results.description),
         "split": results.part.value,
         "looks_before": results.looks_before,
+        "clean_up": results.steps.as_json(),
         "cases": [_case_document(result, results.description) for result in results.cases],
         "summary": _summaries(results),
         "training_resolution": {"dice": asdict(results.training_summary())},

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kidneyseg.evaluation.cases import EvaluationCases
     from kidneyseg.evaluation.results import Results
     from kidneyseg.model.folder import Model
+    from kidneyseg.model.mask_steps import MaskSteps
 
 MACHINE_SETTINGS = ("common.", "data.folder", "data.cache", "data.splits_file")
 
@@ -37,6 +38,11 @@ def evaluate(
         Path | None,
         typer.Option(metavar="DIR", help="Also draw the best and worst slices, and the curves."),
     ] = None,
+    min_ml: options.MinMl = 0,
+    opening_mm: options.OpeningMm = 0,
+    closing_mm: options.ClosingMm = 0,
+    largest_two: options.LargestTwo = False,
+    flips: options.Flips = False,
     again: Annotated[
         bool, typer.Option("--again", help="Look at the test set once more, knowing it.")
     ] = False,
@@ -45,13 +51,16 @@ def evaluate(
 ) -> None:
     """Measure a model's masks on whole volumes at full resolution, on cases of its own split.
 
-    The test cases are for the end: each look at them is written into a ledger.
+    The options of clean-up are those of predict, to be tried here first. The test cases are for the
+    end: each look at them is written into a ledger.
 
     Example: kidneyseg evaluate --model best/ --data kits19/data --pictures figures/
     """
     from kidneyseg.cli.phantoms import with_data
     from kidneyseg.evaluation.cases import SplitPart, find_evaluation_cases
     from kidneyseg.model.folder import load_model
+    from kidneyseg.model.mask_steps import MaskSteps
+    from kidneyseg.model.postprocessing import Postprocessing
     from kidneyseg.training.device import find_device
 
     if split not in list(SplitPart):
@@ -68,7 +77,16 @@ def evaluate(
         None if compare is None else models[1].description,
     )
     looks_before = _look(found, models, folders, choices, again=again)
-    several = _measure(models, found, looks_before, pictures=pictures is not None)
+    steps = MaskSteps(
+        flips=flips,
+        postprocessing=Postprocessing(
+            opening_mm=opening_mm,
+            closing_mm=closing_mm,
+            smallest_ml=min_ml,
+            largest_two=largest_two,
+        ),
+    )
+    several = _measure(models, found, steps, looks_before, pictures=pictures is not None)
     _tell(several, csv, as_json=as_json)
     if pictures is not None:
         _draw(several[0], choices.runs, pictures)
@@ -162,6 +180,7 @@ def _look(
 def _measure(
     models: "list[Model]",
     found: "EvaluationCases",
+    steps: "MaskSteps",
     looks_before: int | None,
     *,
     pictures: bool,
@@ -171,13 +190,14 @@ def _measure(
     from kidneyseg.evaluation.evaluating import evaluate_cases
     from kidneyseg.evaluation.results import Results
 
-    with closing(evaluate_cases(models, found, pictures=pictures)) as evaluating:
+    with closing(evaluate_cases(models, found, steps, pictures=pictures)) as evaluating:
         cases = list(track(evaluating, "cases evaluated", len(found.cases)))
     return [
         Results(
             description=model.description,
             part=found.part,
             cases=tuple(each[place] for each in cases),
+            steps=steps,
             looks_before=looks_before,
         )
         for place, model in enumerate(models)

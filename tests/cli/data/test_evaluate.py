@@ -90,6 +90,35 @@ def test_a_model_is_compared_with_another(place: Path, capsys: pytest.CaptureFix
     assert "Wilcoxon p" in capsys.readouterr().out
 
 
+def test_clean_up_is_tried_as_predict_does_it(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps = ["--flips", "--closing-mm", "2", "--min-ml", "0.5", "--largest-two"]
+    assert evaluate("--json", *steps) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["clean_up"] == {
+        "flips": True,
+        "opening_mm": 0,
+        "closing_mm": 2,
+        "min_ml": 0.5,
+        "largest_two": True,
+    }
+    (case,) = document["cases"]
+    scan = f"data/{case['case']}/imaging.nii.gz"
+    given = ["predict", "--model", "model", "-i", scan, "-o", "mask.nii.gz", "--device", "cpu"]
+    assert kidneyseg([*given, "--json", *steps]) == 0
+    (written,) = json.loads(capsys.readouterr().out)["scans"]
+    assert case["kidneys"]["predicted_ml"] == pytest.approx(written["volume_ml"])
+    assert evaluate("--json") == 0
+    (plain,) = json.loads(capsys.readouterr().out)["cases"]
+    assert plain["kidneys"]["predicted_ml"] != pytest.approx(written["volume_ml"])
+    assert evaluate(*steps) == 0
+    told = capsys.readouterr().out
+    assert "\nmasks with --flips, --closing-mm 2, --min-ml 0.5, --largest-two\n" in told
+    folders = {path.name for path in place.glob("runs/trainings/*/tensorboard/evaluation/*")}
+    assert folders == {"validation", "validation+flips+closing-mm-2+min-ml-0.5+largest-two"}
+
+
 def test_a_look_at_the_test_set_is_written_down_and_a_second_one_asks(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
