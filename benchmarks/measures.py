@@ -26,10 +26,11 @@ import scipy
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from kidneyseg.ct.laterality import Side, part_sides
 from kidneyseg.ct.volumes import read_labels
 from kidneyseg.evaluation.evaluating import measure_case
-from kidneyseg.evaluation.laterality import Side, find_sides, match_sides
 from kidneyseg.evaluation.masks import cut_masks
+from kidneyseg.evaluation.matching import match_sides
 from kidneyseg.phantom.data_set import find_segmentations
 
 Mask = NDArray[np.bool_]
@@ -82,7 +83,7 @@ def ours(truth: Mask, predicted: Mask, spacing_mm: Spacing) -> Figures:
 def plain(truth: Mask, predicted: Mask, spacing_mm: Spacing) -> Figures:
     """The usual way: a function for each measure, whole volumes."""
     figures = {}
-    true_sides = find_sides(truth, spacing_mm)
+    true_sides, _ = part_sides(truth, spacing_mm, (truth.shape[2] - 1) / 2)
     masks = cut_masks(truth, predicted, spacing_mm)
     predicted_sides = np.zeros(truth.shape, np.uint8)
     predicted_sides[predicted] = match_sides(masks).predicted[masks.predicted]

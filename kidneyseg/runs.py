@@ -6,7 +6,7 @@ runs/cache/                                  prepared slices, shared by all tria
 runs/splits/<split>/evaluation_data.json     case names by use; the test names are sealed
 runs/splits/<split>/ledger.json              looks at these test cases
 runs/model/                                  what `kidneyseg train` writes unless told otherwise
-runs/trainings/<setup>/                      checkpoints and log of one `kidneyseg train`
+runs/trainings/<setup>/                      checkpoints and log of a `kidneyseg train` or a refit
 runs/pseudonyms.key                          secret of the pseudonyms
 runs/drill/                                  what `doctor --drill` makes
 runs/gpu-locks/                              a lock for each GPU that a worker claims

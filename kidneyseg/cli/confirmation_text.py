@@ -16,10 +16,14 @@ def confirmation_text(verdict: Verdict) -> str:
         f"{verdict.n_seeds} new seeds each; validation Dice with 95 % intervals"
     )
     table = [
-        "trial  search  confirmed                 behind the winner          s/training",
-        *(_row(each) for each in verdict.candidates),
+        "trial  search  confirmed                 behind the winner          cost",
+        *(_row(each, verdict.winner) for each in verdict.candidates),
     ]
-    return "\n".join([head, *table, "", *_sentences(verdict)])
+    cost = (
+        "cost: multiply-adds of the trainings, the winner's being 1 "
+        f"({verdict.winner.cost_gmac:.3g} GMAC forward for each training slice, over all epochs)"
+    )
+    return "\n".join([head, *table, cost, "", *_sentences(verdict)])
 
 
 def verdict_as_json(verdict: Verdict) -> dict[str, Any]:
@@ -32,12 +36,12 @@ def verdict_as_json(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _row(each: Confirmed) -> str:
+def _row(each: Confirmed, winner: Confirmed) -> str:
     standing = each.standing
-    behind = "the winner" if standing.behind.mean == 0 else _interval(standing.behind)
+    behind = "the winner" if each is winner else _interval(standing.behind)
     return (
         f"{each.trial:>5}  {each.searched_dice:.4f}  {_interval(standing.dice):<24}  "
-        f"{behind:<25}  {each.seconds:.0f}"
+        f"{behind:<25}  {each.cost_gmac / winner.cost_gmac:.2f}"
     )
 
 
@@ -55,12 +59,22 @@ def _sentences(verdict: Verdict) -> list[str]:
         else "there was nothing to compare it with"
     )
     gain = winner.standing.dice.mean - winner.searched_dice
+    found = f"new seeds give {winner.standing.dice.mean:.4f} ({gain:+.4f})"
     values = ", ".join(f"{name} {short(value)}" for name, value in recommended.values.items())
     return [
-        f"the winner is trial {winner.trial}, Dice {winner.standing.dice.mean:.4f}; {like}",
-        f"recommended, the cheapest of these: trial {recommended.trial} ({values})",
-        f"the search reported {winner.searched_dice:.4f} for it: new seeds give {gain:+.4f}",
+        f"the winner is trial {winner.trial}, Dice {_interval(winner.standing.dice)}; {like}",
+        f"the search reported {winner.searched_dice:.4f} for trial {winner.trial}: {found}",
+        f"recommended, {_why(verdict)}: trial {recommended.trial} ({values})",
     ]
+
+
+def _why(verdict: Verdict) -> str:
+    """Why the recommended one is."""
+    winner, recommended = verdict.winner, verdict.recommended
+    if recommended is winner:
+        return "none of these costs 5 % less" if len(verdict.like_winner) > 1 else "the winner"
+    share = recommended.cost_gmac / winner.cost_gmac
+    return f"the cheapest of these ({share:.2f} of the winner's cost)"
 
 
 def _interval(interval: Interval) -> str:

@@ -31,6 +31,8 @@ def show_results(results: Results, other: Results | None = None) -> None:
         console = Console(highlight=False, width=PIPE_WIDTH)
     show: Callable[[object], None] = console.print
     show(f"{_cases(len(results.cases))} of {results.part}, whole volumes, full resolution")
+    if options := results.steps.as_options():
+        show(f"masks with {', '.join(options)}")
     show(_summary_table(results))
     show(_counts(results))
     show(_training_line(results))

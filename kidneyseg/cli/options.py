@@ -69,6 +69,23 @@ LogFormatOption = Annotated[
     LogFormat,
     typer.Option("--log-format", help="What is told on stderr: for people, or JSON lines."),
 ]
+MinMl = Annotated[float, typer.Option("--min-ml", min=0, help="Drop parts below this volume.")]
+OpeningMm = Annotated[
+    float,
+    typer.Option("--opening-mm", min=0, help="Drop what a ball of this radius does not fit into."),
+]
+ClosingMm = Annotated[
+    float,
+    typer.Option(
+        "--closing-mm", min=0, help="Fill gaps that a ball of this radius does not fit into."
+    ),
+]
+LargestTwo = Annotated[
+    bool, typer.Option("--largest-two", help="Keep the largest two parts, or the only one.")
+]
+Flips = Annotated[
+    bool, typer.Option("--flips", help="Average with the slices mirrored left to right.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 

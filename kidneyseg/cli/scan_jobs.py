@@ -75,7 +75,9 @@ def find_jobs(scan: Path, mask: Path) -> tuple[list[Job], bool]:
     from kidneyseg.ct.scans import find_scans, is_series
 
     if scan.is_dir() and not is_series(scan):
-        return [_in_folder(one, mask) for one in find_scans(_check_folders(scan, mask))], True
+        jobs = [_in_folder(one, mask) for one in find_scans(_check_folders(scan, mask))]
+        _check_names(jobs)
+        return jobs, True
     if not mask.name.endswith(NIFTI):
         raise DataError(f"{mask}: expected a name that ends in .nii or .nii.gz")
     if not scan.exists():
@@ -122,6 +124,18 @@ def _in_folder(scan: Path, masks: Path) -> Job:
     """The mask has its scan's name; that of a DICOM folder is compressed NIfTI."""
     name = f"{scan.name}.nii.gz" if scan.is_dir() else scan.name
     return Job(scan=scan, mask=masks / name)
+
+
+def _check_names(jobs: list[Job]) -> None:
+    """Refuse two scans whose masks would have one name: the second would look like done."""
+    scan_of: dict[Path, Path] = {}
+    for job in jobs:
+        other = scan_of.setdefault(job.mask, job.scan)
+        if other != job.scan:
+            raise DataError(
+                f"{other} and {job.scan}: both have the mask {job.mask}; rename one of them, or "
+                "predict it alone"
+            )
 
 
 def _check_writable(folder: Path) -> None:

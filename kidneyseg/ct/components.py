@@ -61,6 +61,23 @@ def relabel(
     return result
 
 
+def count_where(
+    mask: Mask,  # (slices, rows, columns), the one that `components` were found in
+    components: Components,
+    wanted: NDArray[np.bool_],  # same shape
+) -> NDArray[np.int64]:  # (P,)
+    """Count each part's voxels among those that are wanted."""
+    counts = np.zeros(len(components.part_of_piece), np.int64)
+    for chosen, pieces in zip(wanted, _pieces(mask), strict=True):
+        numbers = pieces[chosen & (pieces >= 0)]
+        if numbers.size:
+            first = int(numbers.min())  # a slice's own pieces follow each other
+            some = np.bincount(numbers - first)
+            counts[first : first + len(some)] = some
+    of_part = np.bincount(components.part_of_piece, counts, minlength=len(components))
+    return of_part.astype(np.int64)
+
+
 def _pieces(mask: Mask) -> Iterator[NDArray[np.int64]]:
     """Yield each slice's pieces, numbered from 0 on through the mask; -1 outside."""
     first = 0

@@ -21,7 +21,7 @@ from kidneyseg.settings import DataSettings, Environment
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DevelopmentCases:
-    """Training and validation cases, known by content; nothing of them is read yet."""
+    """Training and validation cases, known by content; of them nothing but sizes was read yet."""
 
     environment: Environment
     cache: SliceCache
@@ -66,7 +66,9 @@ class DevelopmentCases:
 def find_development_cases(environment: Environment) -> DevelopmentCases:
     """Find the cases of the data folder, split them, and write the split down.
 
-    Raises DataError for a folder that cannot be used.
+    Every file is hashed and every label map measured before, for the split is made of that. From
+    here on test cases are not opened, but for `pictures`, which a person asks for. Raises DataError
+    for a folder that cannot be used.
     """
     runs = Runs(environment.common.runs)
     make_folder(runs.folder, "common.runs")

@@ -1,4 +1,8 @@
-"""How large kidneys and tumours are: read from each label map once, remembered by its content."""
+"""How large kidneys and tumours are: read from each label map once, remembered by its content.
+
+Of all cases, those that become test cases too: it is read before the split is known, which is
+stratified by these sizes, and gives nothing else. One that cannot be read stops the command.
+"""
 
 from collections.abc import Sequence
 from contextlib import closing

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Generic, TypeVar
+from typing import IO, Generic, TypeVar
 
 import nibabel as nib
 import numpy as np
@@ -34,6 +34,7 @@ from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from kidneyseg.ct.findings import CaseError, Kind
+from kidneyseg.ct.voxels import Converter, ToHu, ToLabels, read_voxels
 from kidneyseg.errors import DataError
 
 CANONICAL_AXES = ("I", "P", "L")
@@ -47,7 +48,6 @@ DAMAGE: tuple[type[Exception], ...] = (
     gzip.BadGzipFile,
     igzip_lib.IsalError,  # type: ignore[assignment]  # the stub makes an instance of it
 )
-PIECE_BYTES = 2**20
 SILENT = logging.getLogger(__name__)  # takes nibabel's remarks on headers
 SILENT.disabled = True
 
@@ -90,19 +90,12 @@ def read_scan(path: Path) -> Volume[np.int16]:
 
     Raises DataError for a file that is missing, cut, damaged, not 3-D, sheared, or not finite.
     """
-    values, geometry = _read(path)
-    low, high = HU_RANGE
-    if values.dtype.kind == "f":
-        if not np.isfinite(values).all():
-            raise CaseError(
-                f"{path}: holds NaN or infinite values; expected HU everywhere", Kind.NOT_FINITE
-            )
-        values = np.rint(values)
-    else:  # older numpy refuses bounds that the type cannot hold
-        limits = np.iinfo(values.dtype)
-        low, high = max(low, limits.min), min(high, limits.max)
-    np.clip(values, low, high, out=values)
-    hu = values.astype(np.int16, copy=False)
+    convert = ToHu(HU_RANGE)
+    hu, geometry = _read(path, np.int16, convert)
+    if not convert.all_finite:
+        raise CaseError(
+            f"{path}: holds NaN or infinite values; expected HU everywhere", Kind.NOT_FINITE
+        )
     return Volume(array=_reorient(hu, geometry.to_canonical), geometry=geometry)
 
 
@@ -111,13 +104,11 @@ def read_labels(path: Path) -> Volume[np.uint8]:
 
     Raises DataError as `read_scan` does, and for values that are not whole numbers 0..255.
     """
-    values, geometry = _read(path)
-    with np.errstate(invalid="ignore"):
-        labels = values.astype(np.uint8, copy=False)
-    if labels is not values and not np.array_equal(labels, values):
-        wrong = values[labels != values].flat[0]
+    convert = ToLabels()
+    labels, geometry = _read(path, np.uint8, convert)
+    if convert.wrong is not None:
         raise CaseError(
-            f"{path}: holds the label {wrong}; expected whole numbers from 0 to 255",
+            f"{path}: holds the label {convert.wrong}; expected whole numbers from 0 to 255",
             Kind.LABEL_VALUES,
         )
     return Volume(array=_reorient(labels, geometry.to_canonical), geometry=geometry)
@@ -169,43 +160,24 @@ def write_kits19_case(
         _save(image, folder / f"{name}.nii.gz")
 
 
-def _read(path: Path) -> tuple[NDArray[Any], Geometry]:
-    """Read the stored array, scaled as its header says, and where it lies."""
+def _read(path: Path, dtype: type[T], convert: Converter[T]) -> tuple[NDArray[T], Geometry]:
+    """Read the stored array, scaled as its header says and converted, and where it lies."""
     with _opened(path) as stream:
         header = _read_header(path, stream)
         geometry = _geometry(path, header)
-        stored = _read_voxels(stream, header)
+        stored = header.get_data_dtype()
+        if stored.kind not in "iuf":
+            raise CaseError(
+                f"{path}: voxels of type {stored}; expected whole or real numbers", Kind.VOXEL_TYPE
+            )
+        values = np.empty(header.get_data_shape()[:3], dtype, order="F")
+        read_voxels(stream, header, convert, values)
         if stream.read(1):
             raise CaseError(
                 f"{path}: goes on after its last voxel; expected the file to end there",
                 Kind.DAMAGED,
             )
-    if stored.dtype.kind not in "iuf":
-        raise CaseError(
-            f"{path}: voxels of type {stored.dtype}; expected whole or real numbers",
-            Kind.VOXEL_TYPE,
-        )
-    stored = stored.reshape(stored.shape[:3])
-    slope, intercept = header.get_slope_inter()
-    if slope is None or (slope, intercept) == (1, 0):
-        return stored, geometry
-    with np.errstate(over="ignore", invalid="ignore"):
-        return stored * np.float32(slope) + np.float32(intercept), geometry
-
-
-def _read_voxels(stream: IO[bytes], header: nib.Nifti1Header) -> NDArray[Any]:
-    """Read the voxels as they are stored, in pieces that fit into a processor's cache."""
-    dtype, shape = header.get_data_dtype(), header.get_data_shape()
-    voxels: NDArray[Any] = np.empty(shape, dtype, order="F")
-    flat = voxels.reshape(-1, order="F").view(np.uint8).data
-    stream.seek(header.get_data_offset())
-    done = 0
-    while done < len(flat):
-        n_read = stream.readinto(flat[done : done + PIECE_BYTES])  # type: ignore[attr-defined]
-        if not n_read:
-            raise EOFError(f"{done} bytes of voxels, expected {len(flat)}")
-        done += n_read
-    return voxels
+    return values, geometry
 
 
 @contextmanager

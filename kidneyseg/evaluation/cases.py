@@ -36,7 +36,7 @@ class EvaluatedCase:
     """A case and what groups it with others."""
 
     case: Case
-    use: SplitPart  # training, validation or test
+    use: SplitPart  # training, validation or test: the split's; a model's own by `used_as`
     slice_mm: float
     tumor_ml: float
 
@@ -60,18 +60,25 @@ class EvaluationCases:
 
 
 def find_evaluation_cases(
-    description: ModelDescription, environment: Environment, part: SplitPart
+    description: ModelDescription,
+    environment: Environment,
+    part: SplitPart,
+    compared: ModelDescription | None = None,
 ) -> EvaluationCases:
     """Find the cases of a model's split in the environment's data folder.
 
     The folder is selected from and split again as the model's own settings say. Raises DataError
     where that does not give the model's data and split to the letter: another folder's cases might
-    have been trained on.
+    have been trained on; and for validation cases on which this model, or the one that it is
+    compared with, was trained.
     """
-    if description.refit is not None and part == SplitPart.VALIDATION:
-        raise DataError(
-            "--split validation: the model was trained on these cases, too; expected test"
-        )
+    if compared is not None:
+        check_same_split(description, compared)
+    for option, model in (("--model", description), ("--compare", compared)):
+        if model is not None and model.refit is not None and part == SplitPart.VALIDATION:
+            raise DataError(
+                f"--split validation: {option} was trained on these cases, too; expected test"
+            )
     machine = environment.data.model_dump(include=MACHINE_PATHS)
     settings = description.preprocessing.model_copy(update=machine)
     if settings.folder is None:
@@ -90,6 +97,13 @@ def find_evaluation_cases(
         settings=settings,
         cases=tuple(_evaluated(part, split, selected, cache)),
     )
+
+
+def used_as(case: EvaluatedCase, description: ModelDescription) -> SplitPart:
+    """What a model used a case for: one that was refitted was trained on validation cases, too."""
+    if description.refit is not None and case.use == SplitPart.VALIDATION:
+        return SplitPart.TRAINING
+    return case.use
 
 
 def check_same_split(first: ModelDescription, second: ModelDescription) -> None:

@@ -27,17 +27,22 @@ def find_log(runs: Runs, description: ModelDescription) -> Path | None:
     """The TensorBoard folder of the training that made a model; None where it is not at hand.
 
     It lies beside the model of the same weights: of the trial that the model names, or of one of
-    the trainings outside a search.
+    the trainings outside a search, refits among them.
     """
-    provenance = description.provenance
-    if provenance.study is not None and provenance.trial is not None:
-        folders = [runs.trial(provenance.study, provenance.trial)]
-    else:
-        folders = sorted((runs.folder / "trainings").glob("*"))
-    for folder in folders:
+    *trial, trainings = log_places(runs, description)
+    for folder in (*trial, *sorted(trainings.glob("*"))):
         if _weights(folder / "model") == description.weights_sha256:
             return folder / "tensorboard"
     return None
+
+
+def log_places(runs: Runs, description: ModelDescription) -> list[Path]:
+    """Where a model's log may lie: its trial's folder, where it has one, and other trainings."""
+    provenance = description.provenance
+    trainings = runs.folder / "trainings"
+    if provenance.study is None or provenance.trial is None:
+        return [trainings]
+    return [runs.trial(provenance.study, provenance.trial), trainings]
 
 
 def read_curves(log: Path, tag: str) -> Curves:

@@ -7,15 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kidneyseg.ct.cases import CaseVolumes, read_case
+from kidneyseg.ct.laterality import Side
 from kidneyseg.ct.volumes import Volume
 from kidneyseg.evaluation.cases import EvaluatedCase, EvaluationCases
-from kidneyseg.evaluation.laterality import MatchedSides, Side, match_sides
 from kidneyseg.evaluation.masks import BoxedMasks, cut_volumes
+from kidneyseg.evaluation.matching import MatchedSides, match_sides
 from kidneyseg.evaluation.measures import Measures, measure_masks
 from kidneyseg.evaluation.slice_pictures import SlicePicture, extreme_slices
 from kidneyseg.evaluation.training_resolution import training_dice
 from kidneyseg.model.folder import Model
-from kidneyseg.model.prediction import predict_mask
+from kidneyseg.model.mask_steps import PLAIN, MaskSteps
 
 KIDNEYS = "kidneys"  # both together
 STRUCTURES = (KIDNEYS, "right", "left")
@@ -35,7 +36,11 @@ class CaseResult:
 
 
 def evaluate_cases(
-    models: Sequence[Model], found: EvaluationCases, *, pictures: bool = False
+    models: Sequence[Model],
+    found: EvaluationCases,
+    steps: MaskSteps = PLAIN,
+    *,
+    pictures: bool = False,
 ) -> Generator[tuple[CaseResult, ...], None, None]:
     """Yield each case's results, one for every model; one scan is in memory at a time.
 
@@ -43,7 +48,7 @@ def evaluate_cases(
     """
     for case in found.cases:
         volumes = read_case(case.case, found.settings.kidney_labels)
-        yield tuple(_evaluate(model, case, volumes, pictures=pictures) for model in models)
+        yield tuple(_evaluate(model, case, volumes, steps, pictures=pictures) for model in models)
 
 
 def measure_case(masks: BoxedMasks, sides: MatchedSides) -> dict[str, Measures]:
@@ -55,10 +60,15 @@ def measure_case(masks: BoxedMasks, sides: MatchedSides) -> dict[str, Measures]:
 
 
 def _evaluate(
-    model: Model, case: EvaluatedCase, volumes: CaseVolumes, *, pictures: bool
+    model: Model,
+    case: EvaluatedCase,
+    volumes: CaseVolumes,
+    steps: MaskSteps,
+    *,
+    pictures: bool,
 ) -> CaseResult:
     scan = Volume(array=volumes.scan_hu, geometry=volumes.geometry)
-    predicted = predict_mask(model, scan) > 0
+    predicted = steps.mask(model, scan) > 0
     masks = cut_volumes(
         Volume(array=volumes.kidney, geometry=volumes.geometry),
         Volume(array=predicted, geometry=volumes.geometry),

@@ -13,46 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock
-from pydantic import ValidationError
 
 from kidneyseg.errors import CorrectableError, DataError
-from kidneyseg.files import write_text
 from kidneyseg.model.description import ModelDescription
-from kidneyseg.settings import Part
-
-LEDGER = "ledger.json"
-
-
-class LookedModel(Part):
-    """A model that the test set was looked at with."""
-
-    weights_sha256: str
-    study: str | None
-    trial: int | None
-
-    @classmethod
-    def of(cls, description: ModelDescription) -> "LookedModel":
-        """A model as the ledger names it."""
-        return cls(
-            weights_sha256=description.weights_sha256,
-            study=description.provenance.study,
-            trial=description.provenance.trial,
-        )
-
-
-class Look(Part):
-    """One look at a test set."""
-
-    when: str  # UTC, ISO 8601
-    split: str  # fingerprint
-    part: str  # test or all
-    models: tuple[LookedModel, ...]  # one, or two that were compared
-
-
-class LedgerFile(Part):
-    """A ledger as it is written; looks are only ever added."""
-
-    looks: tuple[Look, ...]
+from kidneyseg.model.looks import LEDGER, Look, LookedModel, read_looks, write_looks
 
 
 class LookedBeforeError(CorrectableError):
@@ -80,8 +44,7 @@ class Ledger:
                 if before and not again:
                     raise _looked_before(before)
                 for path, looks in zip(places, written, strict=True):
-                    ledger = LedgerFile(looks=(*looks, look))
-                    write_text(path, ledger.model_dump_json(indent=2) + "\n")
+                    write_looks(path, (*looks, look))
         except OSError as error:
             raise DataError(
                 f"{error.filename or self.split_folder}: the ledger of looks at the test set "
@@ -96,21 +59,15 @@ def new_look(split: str, part: str, descriptions: Sequence[ModelDescription]) ->
         when=datetime.now(UTC).isoformat(timespec="microseconds"),
         split=split,
         part=part,
-        models=tuple(LookedModel.of(description) for description in descriptions),
+        models=tuple(
+            LookedModel(
+                weights_sha256=description.weights_sha256,
+                study=description.provenance.study,
+                trial=description.provenance.trial,
+            )
+            for description in descriptions
+        ),
     )
-
-
-def read_looks(path: Path) -> tuple[Look, ...]:
-    """Read a ledger; none where there is no file. Raises DataError for one that was damaged."""
-    try:
-        return LedgerFile.model_validate_json(path.read_text(encoding="utf-8")).looks
-    except FileNotFoundError:
-        return ()
-    except (ValidationError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path}: not a ledger that this program wrote; restore it, it says how often the test "
-            "set was looked at"
-        ) from error
 
 
 def _looked_before(before: set[Look]) -> LookedBeforeError:

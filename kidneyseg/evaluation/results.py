@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass
 from io import StringIO
 from typing import Any
 
-from kidneyseg.evaluation.cases import SplitPart
+from kidneyseg.evaluation.cases import SplitPart, used_as
 from kidneyseg.evaluation.evaluating import KIDNEYS, STRUCTURES, CaseResult
 from kidneyseg.evaluation.measures import MEASURES, Measures
 from kidneyseg.evaluation.statistics import Comparison, Summary, compare, summarize, worst
 from kidneyseg.model.description import ModelDescription
+from kidneyseg.model.mask_steps import PLAIN, MaskSteps
 
 SMALLEST_GROUP = 3  # cases; of fewer a mean says nothing
 TRAINING_DICE = "training_dice"
@@ -24,6 +25,7 @@ class Results:
     part: SplitPart
     cases: tuple[CaseResult, ...]
     looks_before: int | None = None  # at the test set; None where this was no look
+    steps: MaskSteps = PLAIN  # beyond plain masks; at training resolution there are none
 
     def figures(self, measure: str, structure: str = KIDNEYS) -> dict[str, float]:
         """A measure of each case, by its name."""
@@ -90,7 +92,8 @@ def as_document(results: Results, other: Results | None = None) -> dict[str, Any
         "model": _identity(results.description),
         "split": results.part.value,
         "looks_before": results.looks_before,
-        "cases": [_case_document(result) for result in results.cases],
+        "clean_up": results.steps.as_json(),
+        "cases": [_case_document(result, results.description) for result in results.cases],
         "summary": _summaries(results),
         "training_resolution": {"dice": asdict(results.training_summary())},
         "missed_kidneys": results.count("missed_kidneys"),
@@ -121,7 +124,8 @@ def as_csv(several: Sequence[Results]) -> str:
         model = results.description.weights_sha256[:16]
         for result in results.cases:
             for structure, measures in result.measures.items():
-                whose = (model, result.case.case.name, result.case.use.value, structure)
+                use = used_as(result.case, results.description).value
+                whose = (model, result.case.case.name, use, structure)
                 counted = (result.missed_kidneys, result.false_kidneys, result.training_dice)
                 sizes = (result.case.slice_mm, result.case.tumor_ml)
                 writer.writerow((*whose, *_measures_document(measures).values(), *counted, *sizes))
@@ -139,10 +143,10 @@ def _summaries(results: Results) -> dict[str, dict[str, Any]]:
     }
 
 
-def _case_document(result: CaseResult) -> dict[str, Any]:
+def _case_document(result: CaseResult, description: ModelDescription) -> dict[str, Any]:
     return {
         "case": result.case.case.name,
-        "split": result.case.use.value,
+        "split": used_as(result.case, description).value,
         "slice_mm": result.case.slice_mm,
         "tumor_ml": result.case.tumor_ml,
         **{name: _measures_document(each) for name, each in result.measures.items()},

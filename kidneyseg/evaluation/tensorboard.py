@@ -21,7 +21,8 @@ def log_results(results: Results, runs: Runs) -> Path:
     log = find_log(runs, description)
     if log is None:
         log = runs.training(description.weights_sha256) / "tensorboard"
-    folder = log / "evaluation" / results.part.value
+    steps = [option.strip("-").replace(" ", "-") for option in results.steps.as_options()]
+    folder = log / "evaluation" / "+".join([results.part.value, *steps])
     epoch = description.validation.epoch
     with SummaryWriter(str(folder)) as writer:
         writer.add_scalar("dice", results.training_summary().mean, epoch)

@@ -1,15 +1,14 @@
 """`model.json`: what a network is, how scans must come to it, and where it comes from."""
 
 import hashlib
-import shutil
 from pathlib import Path
 from typing import Literal
 
 from pydantic import ValidationError
 
 from kidneyseg.errors import ModelError
-from kidneyseg.files import replacing_folder
 from kidneyseg.hyperparameters import Hyperparameters
+from kidneyseg.model.looks import LEDGER
 from kidneyseg.provenance import Provenance
 from kidneyseg.settings import (
     DataSettings,
@@ -21,7 +20,6 @@ from kidneyseg.settings import (
 from kidneyseg.toml_files import describe
 
 FORMAT: Literal[1] = 1
-LEDGER = "ledger.json"  # beside them, once the model was evaluated on sealed test cases
 MODEL_FILES = ("model.safetensors", "model.json", "README.md")
 
 
@@ -76,15 +74,6 @@ def check_place(folder: Path) -> None:
     """Refuse to write a model where something else lies. Raises ModelError."""
     if folder.exists() and not (folder.is_dir() and _holds_only_a_model(folder)):
         raise ModelError(f"{folder}: holds something else; expected a new folder or a model folder")
-
-
-def copy_model(source: Path, out: Path) -> None:
-    """Copy a model folder, whole or not at all; one that is there is replaced."""
-    with replacing_folder(out) as temporary:
-        for name in MODEL_FILES:
-            shutil.copyfile(source / name, temporary / name)
-        if (source / LEDGER).is_file():
-            shutil.copyfile(source / LEDGER, temporary / LEDGER)
 
 
 def check_weights(folder: Path, description: ModelDescription) -> Path:

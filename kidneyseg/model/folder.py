@@ -3,8 +3,10 @@
 model.safetensors   the weights
 model.json          network, preprocessing, threshold, hyper-parameters, measures, provenance
 README.md           a model card for people
+ledger.json         looks at the test cases, once there was one; kept where a folder is replaced
 """
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from kidneyseg.model.description import (
     load_description,
     weights_sha256,
 )
+from kidneyseg.model.looks import keep_looks
 from kidneyseg.network import QuickNAT, build_quicknat, channels_last
 from kidneyseg.provenance import Provenance
 from kidneyseg.settings import MACHINE_PATHS
@@ -75,6 +78,23 @@ def save_model(folder: Path, network: QuickNAT, description: ModelDescription) -
             written.model_dump_json(indent=2) + "\n", encoding="utf-8"
         )
         (temporary / "README.md").write_text(write_card(written), encoding="utf-8")
+        keep_looks([folder], temporary)
+
+
+def copy_model(source: Path, out: Path) -> None:
+    """Copy a model folder, whole or not at all; one that is there is replaced.
+
+    A card that is missing is written anew. Looks that lie in either folder are kept.
+    """
+    with replacing_folder(out) as temporary:
+        for name in ("model.safetensors", "model.json"):
+            shutil.copyfile(source / name, temporary / name)
+        if (source / "README.md").is_file():
+            shutil.copyfile(source / "README.md", temporary / "README.md")
+        else:
+            card = write_card(load_description(source))
+            (temporary / "README.md").write_text(card, encoding="utf-8")
+        keep_looks([out, source], temporary)
 
 
 def load_model(folder: Path, device: torch.device) -> Model:

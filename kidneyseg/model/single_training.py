@@ -9,7 +9,7 @@ from kidneyseg.ct.development import DevelopmentCases
 from kidneyseg.ct.fingerprints import digest
 from kidneyseg.ct.prepared_cases import PreparedCase
 from kidneyseg.hyperparameters import Hyperparameters
-from kidneyseg.model.description import copy_model
+from kidneyseg.model.folder import copy_model
 from kidneyseg.model.recording import Recording, forget, record, resume
 from kidneyseg.provenance import find_provenance
 from kidneyseg.runs import Runs

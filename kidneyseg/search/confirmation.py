@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from kidneyseg.errors import StudyError
+from kidneyseg.network.cost import count_forward_macs
 from kidneyseg.search.comparison import Standing, compare
 from kidneyseg.search.definition import CANDIDATE, SEED, Candidate, Confirmation
 from kidneyseg.search.lineage import TAKEN_OVER
@@ -20,11 +21,12 @@ from kidneyseg.search.objective import BEST_EPOCH, DICE_OF_CASE
 from kidneyseg.search.pruner_settings import NoPruner
 from kidneyseg.search.ranges import Choice
 from kidneyseg.search.sampler_settings import Grid
-from kidneyseg.search.space import SearchSpace
-from kidneyseg.search.studies import Study, open_study
+from kidneyseg.search.space import SearchSpace, make_draw
+from kidneyseg.search.studies import Study, load_study, open_study
 from kidneyseg.search.tables import epochs, trials
 
 SUFFIX = "-confirm"  # of the linked study's name
+SAME_COST = 1.05  # times the cheapest: no reason to take another than the better one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +36,8 @@ class Confirmed:
     trial: int  # its number in the search
     searched_dice: float
     standing: Standing
-    seconds: float  # of a training, on average
-    best_epoch: int  # the median over the seeds
+    cost_gmac: float  # forward, of one training slice over all epochs; the mean of the seeds
+    best_epoch: int  # that the search found
     loss: float  # validation, of the best epochs, averaged over the seeds
     values: dict[str, object]  # its hyper-parameters
 
@@ -60,15 +62,29 @@ class Verdict:
 
     @property
     def recommended(self) -> Confirmed:
-        """The cheapest of these to train."""
-        return min(self.like_winner, key=lambda each: each.seconds)
+        """The cheapest of these to train; of those that cost nearly as little, the best."""
+        enough = SAME_COST * min(each.cost_gmac for each in self.like_winner)
+        return next(each for each in self.like_winner if each.cost_gmac <= enough)
+
+    def to_refit(self, trial: int | None) -> Confirmed:
+        """The winner, or the candidate of that number (`check_candidate`)."""
+        if trial is None:
+            return self.winner
+        return next(each for each in self.candidates if each.trial == trial)
 
 
 def begin_confirmation(study: Study, top: int, n_seeds: int, name: str | None = None) -> Study:
     """Create the linked study of the `top` best trials with `n_seeds` new seeds each, or go on.
 
-    Raises StudyError for a study without enough complete trials, or one begun otherwise.
+    Raises StudyError for a study without enough complete trials, one begun otherwise, and one that
+    confirms another itself.
     """
+    if study.definition.confirmation is not None:
+        searched = study.definition.confirmation.study
+        raise StudyError(
+            f"study {study.name!r}: confirms study {searched!r}, and has no search of its own to "
+            f"confirm; expected --study {searched}"
+        )
     if top < 1 or n_seeds < 2:
         raise StudyError(
             f"--top {top} and --seeds {n_seeds}: expected 1 or more trials and 2 or more seeds"
@@ -98,6 +114,17 @@ def begin_confirmation(study: Study, top: int, n_seeds: int, name: str | None = 
     return linked
 
 
+def check_candidate(linked: Study, trial: int) -> None:
+    """Refuse a trial that the linked study does not confirm. Raises StudyError."""
+    confirmation = linked.definition.confirmation
+    numbers = [each.trial for each in confirmation.candidates] if confirmation else []
+    if trial not in numbers:
+        raise StudyError(
+            f"--refit-trial {trial}: not one of those that study {linked.name!r} trains again; "
+            f"expected one of {', '.join(str(number) for number in numbers)}"
+        )
+
+
 def judge(linked: Study) -> Verdict:
     """Compare the candidates of a confirmation that is finished.
 
@@ -117,14 +144,14 @@ def judge(linked: Study) -> Verdict:
         for candidate in confirmation.candidates
     ]
     standings = compare([_dice(trials) for trials in of_candidate])
-    seconds, losses = _seconds(linked), _losses(linked)
+    losses, best_epochs = _losses(linked), _best_epochs(linked, confirmation)
     confirmed = [
         Confirmed(
             trial=candidate.trial,
             searched_dice=candidate.dice,
             standing=standing,
-            seconds=float(np.mean([seconds.get(trial._trial_id, 0.0) for trial in own])),
-            best_epoch=int(np.median([trial.user_attrs[BEST_EPOCH] for trial in own])),
+            cost_gmac=_gmac(linked, candidate) * float(np.mean([t.last_step or 0 for t in own])),
+            best_epoch=best_epochs[candidate.trial],
             loss=float(
                 np.mean([losses.get((t._trial_id, t.user_attrs[BEST_EPOCH]), 0.0) for t in own])
             ),
@@ -173,12 +200,19 @@ def _losses(linked: Study) -> dict[tuple[int, int], float]:
     return {(row.trial_id, row.epoch): row.validation_loss for row in linked.storage.read(query)}
 
 
-def _seconds(linked: Study) -> dict[int, float]:
-    """How long each trial trained, by id."""
-    query = (
-        select(epochs.c.trial_id, func.sum(epochs.c.seconds).label("seconds"))
-        .join(trials, trials.c.trial_id == epochs.c.trial_id)
-        .where(trials.c.study_id == linked.id)
-        .group_by(epochs.c.trial_id)
-    )
-    return {row.trial_id: float(row.seconds) for row in linked.storage.read(query)}
+def _best_epochs(linked: Study, confirmation: Confirmation) -> dict[int, int]:
+    """The best epoch of each trial of the search, by number."""
+    search = load_study(linked.storage, confirmation.study)
+    found = search.optuna.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return {trial.number: trial.user_attrs[BEST_EPOCH] for trial in found}
+
+
+def _gmac(linked: Study, candidate: Candidate) -> float:
+    """Multiply-adds of a candidate's network for one slice, forward.
+
+    Every candidate trains on the same slices, as many in each epoch: their number says nothing
+    about who is cheaper. What a training takes is about three times the forward cost for all.
+    """
+    definition = linked.definition
+    network = make_draw({**definition.given, **candidate.values}, definition.seed).network
+    return count_forward_macs(network, definition.data_settings().slice_size) / 1e9

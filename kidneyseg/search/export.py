@@ -12,10 +12,9 @@ from kidneyseg.model.description import (
     ModelDescription,
     check_place,
     check_weights,
-    copy_model,
     load_description,
 )
-from kidneyseg.model.folder import load_model
+from kidneyseg.model.folder import copy_model, load_model
 from kidneyseg.runs import Runs
 from kidneyseg.search.artifact_stores import ArtifactStore
 from kidneyseg.search.artifacts import download_model, find_artifacts, find_trial_id

@@ -1,19 +1,22 @@
 """The confirmed winner, trained once more on training and validation cases together.
 
-With more cases and as many epochs as confirmation found best, and nothing to stop it early: there
-are no cases left to validate on. Its measures are those of the trainings that confirmed it.
+With more cases and as many epochs as the search found best for it, and nothing to stop it early:
+there are no cases left to validate on. Its measures are those of the trainings that confirmed it.
 """
 
 from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 
+import torch
 from optuna.trial import TrialState
 
 from kidneyseg.ct.fingerprints import digest
 from kidneyseg.ct.slices import SliceDataset
 from kidneyseg.model.description import Refit, Validation, check_place
-from kidneyseg.model.folder import describe_model, save_model
+from kidneyseg.model.folder import copy_model, describe_model, save_model
 from kidneyseg.provenance import find_provenance
+from kidneyseg.runs import Runs
 from kidneyseg.search.confirmation import Confirmed, Verdict, means_of_cases
 from kidneyseg.search.definition import CANDIDATE
 from kidneyseg.search.service import BegunStudy
@@ -21,25 +24,29 @@ from kidneyseg.search.space import make_draw
 from kidneyseg.training.device import find_device
 from kidneyseg.training.results import EpochResult
 from kidneyseg.training.setup import TrainingSetup
+from kidneyseg.training.tensorboard import TensorBoardLog
 from kidneyseg.training.trainer import Training
 
 
 def refit(
-    begun: BegunStudy, verdict: Verdict, device: str, threads: int, out: Path
+    begun: BegunStudy, verdict: Verdict, chosen: Confirmed, device: str, out: Path
 ) -> Generator[EpochResult, None, None]:
-    """Train the recommended candidate on all development cases; write it to `out` at the end.
+    """Train a candidate on all development cases; write it to `out` at the end.
 
-    Yields every epoch; its validation figures are of cases that it is trained on. Raises ModelError
-    for an `out` that holds something else.
+    Yields every epoch; its validation figures are of cases that it is trained on, and stay out of
+    its TensorBoard log. Raises ModelError for an `out` that holds something else.
     """
     check_place(out)
-    chosen = verdict.recommended
     setup = _setup(begun, chosen)
     found = find_device(device)
     prepared = list(begun.cases.prepare())
     slices = SliceDataset(prepared, setup.data.slice_size, setup.network.input_slices)
     training = Training(setup, slices.resident(found), slices.resident(found), found)
-    yield from training.epochs()
+    folder = Runs(begun.cases.environment.common.runs).training(setup.fingerprint)
+    with TensorBoardLog(folder / "tensorboard") as log, closing(training.epochs()) as epochs:
+        for each in epochs:
+            log.add_training(each)
+            yield each
     result = training.last
     if result is None:  # unreachable: there is one epoch at least
         return
@@ -49,7 +56,7 @@ def refit(
         split=split.fingerprint,
         seed=setup.seed,
         device=str(found),
-        threads=threads,
+        threads=torch.get_num_threads(),
         study=verdict.study,
         trial=chosen.trial,
     )
@@ -59,7 +66,8 @@ def refit(
             "refit": Refit(study=begun.study.name, n_seeds=verdict.n_seeds),
         }
     )
-    save_model(out, training.network, description)
+    save_model(folder / "model", training.network, description)  # says whose log it is
+    copy_model(folder / "model", out)
 
 
 def _setup(begun: BegunStudy, chosen: Confirmed) -> TrainingSetup:

@@ -34,10 +34,14 @@ class TensorBoardLog:
 
     def add(self, result: EpochResult) -> None:
         """Write one epoch: losses, Dice, learning rate, speed, and both criteria of its end."""
-        _add(self._training, result.epoch, result.training_losses, result.training_dice)
+        self.add_training(result)
         _add(self._validation, result.epoch, result.validation_losses, result.validation_dice)
         self._validation.add_scalar("loss_rises", result.loss_rises, result.epoch)
         self._validation.add_scalar("best_dice", result.best_dice, result.epoch)
+
+    def add_training(self, result: EpochResult) -> None:
+        """Write what an epoch gave while it trained; of a refit, which has no validation cases."""
+        _add(self._training, result.epoch, result.training_losses, result.training_dice)
         self._training.add_scalar("learning_rate", result.learning_rate, result.epoch)
         self._training.add_scalar("slices_per_second", result.slices_per_second, result.epoch)
 

@@ -25,16 +25,22 @@ def test_a_search_is_confirmed_and_its_winner_trained_on_all(
     capsys.readouterr()
     assert kidneyseg_search([*confirm, "--submit"]) == 0
     assert "4 trainings wait for workers" in capsys.readouterr().out
+    assert kidneyseg_search([*confirm, "--refit-trial", "1"]) == 2
+    assert "--refit-trial 1: expected --refit DIR with it" in capsys.readouterr().err
     assert kidneyseg_search([*confirm, "--refit", "final"]) == 0
-    said = capsys.readouterr().out
-    assert "the winner is trial" in said
-    assert "recommended, the cheapest of these: trial" in said
+    told = capsys.readouterr()
+    assert "the winner is trial" in told.out
+    assert "recommended, " in told.out
     assert (workplace / "final" / "model.safetensors").is_file()
     assert kidneyseg_search([*confirm, "--json"]) == 0
     verdict = json.loads(capsys.readouterr().out)
     assert verdict["n_seeds"] == 2
     assert {each["trial"] for each in verdict["candidates"]} == {0, 1}
     assert verdict["winner"] in verdict["like_winner"]
+    assert f"trial {verdict['winner']}, trained on all: written to final" in told.err
+    other = 1 - verdict["winner"]
+    assert kidneyseg_search([*confirm, "--refit=other", f"--refit-trial={other}"]) == 0
+    assert f"trial {other}, trained on all: written to other" in capsys.readouterr().err
 
 
 def test_a_study_that_has_too_few_trials_is_refused_in_words(

@@ -214,6 +214,17 @@ def test_masks_that_are_there_stay_unless_overwrite_is_given(
     assert read("masks/a.nii.gz").any()
 
 
+def test_two_scans_with_one_mask_are_refused_before_any_is_predicted(
+    model_folder: Path, scan: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("scans/a").mkdir(parents=True)
+    shutil.copy(scan, "scans/a.nii.gz")
+    Path("scans/a/1.dcm").write_bytes(bytes(128) + b"DICM")
+    line = refusal(predict(model_folder, "scans", "masks"), capsys)
+    assert "scans/a and scans/a.nii.gz: both have the mask masks/a.nii.gz" in line
+    assert not Path("masks").exists()
+
+
 def refusal(code: int, capsys: pytest.CaptureFixture[str]) -> str:
     assert code == 2
     said = capsys.readouterr()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from kidneyseg.ct.components import find_components, relabel
+from kidneyseg.ct.components import count_where, find_components, relabel
 
 
 @pytest.mark.parametrize("density", [0.05, 0.25, 0.35, 0.6])
@@ -21,6 +21,20 @@ def test_parts_are_those_of_scipy(density: float) -> None:
     assert len(values) == 1
     assert (largest == 1).sum() == (numbers == values[0]).sum() == found.n_voxels[0]
     np.testing.assert_allclose(found.centres[0], ndimage.center_of_mass(largest))
+
+
+def test_the_wanted_voxels_of_each_part_are_counted() -> None:
+    random = np.random.default_rng(5)
+    inside, wanted = random.random((12, 17, 23)) < 0.3, random.random((12, 17, 23)) < 0.5
+    found = find_components(inside)
+    assert len(found) > 255
+    counts = count_where(inside, found, wanted)
+    assert counts.shape == found.n_voxels.shape
+    assert counts.sum() == (inside & wanted).sum()
+    for part in (0, 1, 100, len(found) - 1):
+        only = relabel(inside, found, (np.arange(len(found)) == part).astype(np.uint8))
+        assert counts[part] == (wanted & (only == 1)).sum()
+    assert not count_where(inside, found, np.zeros_like(inside)).any()
 
 
 def test_a_mask_without_voxels_has_no_parts() -> None:

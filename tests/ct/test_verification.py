@@ -261,6 +261,39 @@ def test_labels_of_another_scan_show_in_its_values(case: Path) -> None:
     assert "the median under the kidney labels is -1000" in found(case)[Kind.NOT_HU]
 
 
+def swap_labels(first: Path, second: Path) -> None:
+    """Give two patients, whose scans have one shape, each other's labels."""
+    one, other = (folder / "segmentation.nii.gz" for folder in (first, second))
+    kept = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(kept)
+
+
+def test_labels_swapped_between_patients_show_where_they_lie_on_air(
+    case: Path, tmp_path: Path
+) -> None:
+    other = write_sound_case(tmp_path / "data" / "case_00001", seed=1)
+    for name in ("imaging", "segmentation"):  # the patient lies 100 mm lower in the picture
+        path = other / f"{name}.nii.gz"
+        rewrite(path, lambda array, affine: (np.roll(array, 20, axis=1), affine))
+    assert found(case) == found(other) == {}
+    swap_labels(case, other)
+    for each in (case, other):
+        assert "the median under the kidney labels is -1000" in found(each)[Kind.NOT_HU]
+
+
+def test_labels_swapped_between_patients_who_lie_alike_do_not_show(
+    case: Path, tmp_path: Path
+) -> None:
+    """What docs/evaluation.md says cannot be seen: the labels lie on soft tissue."""
+    other = write_sound_case(tmp_path / "data" / "case_00001", seed=1)
+    for name in ("imaging", "segmentation"):
+        path = other / f"{name}.nii.gz"
+        rewrite(path, lambda array, affine: (np.roll(array, 8, axis=1), affine))
+    swap_labels(case, other)
+    assert found(case) == found(other) == {}
+
+
 def test_a_scan_cut_to_a_wide_window_is_only_noted(case: Path) -> None:
     path = case / "imaging.nii.gz"
     rewrite(path, lambda array, affine: (np.clip(array, -200, 400), affine))

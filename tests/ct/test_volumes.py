@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from kidneyseg.ct import voxels
 from kidneyseg.ct.volumes import (
     read_geometry,
     read_labels,
@@ -451,6 +452,38 @@ def test_labels_that_are_not_whole_numbers_of_a_byte_are_refused(
     array[1, 2, 3] = value
     message = refusal(read_labels, write_nifti(tmp_path / "labels.nii.gz", array))
     assert message == f"holds the label {shown}; expected whole numbers from 0 to 255"
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("scaling", [None, (0.5, -20.0)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.float32, np.float64, ">i2"])
+def test_in_many_pieces_a_scan_is_read_as_in_one(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    dtype: Any,
+    scaling: tuple[float, float] | None,
+    suffix: str,
+) -> None:
+    path = write_nifti(tmp_path / f"scan{suffix}", noise().astype(dtype), scaling=scaling)
+    expected = read_scan(path).array
+    monkeypatch.setattr(voxels, "PIECE_BYTES", 50)
+    np.testing.assert_array_equal(read_scan(path).array, expected)
+    assert expected.dtype == np.int16
+
+
+def test_what_is_wrong_with_a_late_piece_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(voxels, "PIECE_BYTES", 50)
+    array = noise(dtype=np.float32)
+    array[4, 3, 2] = math.nan
+    path = write_nifti(tmp_path / "scan.nii.gz", array)
+    assert refusal(read_scan, path).startswith("holds NaN or infinite values")
+    assert refusal(read_labels, path).startswith("holds the label nan")
+    damaged = bytearray(path.read_bytes())
+    damaged[-5] ^= 1  # of the length that gzip wrote down
+    path.write_bytes(damaged)
+    assert refusal(read_scan, path).startswith("cut or damaged (")  # the stream before the voxels
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32, np.float64])

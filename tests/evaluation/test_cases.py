@@ -7,9 +7,14 @@ import pytest
 
 from kidneyseg.ct.development import find_development_cases
 from kidneyseg.errors import DataError
-from kidneyseg.evaluation.cases import SplitPart, check_same_split, find_evaluation_cases
+from kidneyseg.evaluation.cases import (
+    SplitPart,
+    check_same_split,
+    find_evaluation_cases,
+    used_as,
+)
 from kidneyseg.hyperparameters import Hyperparameters
-from kidneyseg.model.description import ModelDescription, Validation
+from kidneyseg.model.description import ModelDescription, Refit, Validation
 from kidneyseg.provenance import Provenance
 from kidneyseg.settings import MACHINE_PATHS, Environment
 
@@ -84,6 +89,24 @@ def test_another_split_is_refused_and_not_written_down(
     with pytest.raises(DataError, match=f"{what} the model's"):
         find_evaluation_cases(changed, environment, SplitPart.TEST)
     assert sorted(environment.common.runs.glob("splits/*")) == before
+
+
+def test_a_refitted_model_is_not_validated_on_what_it_was_trained_on(
+    description: ModelDescription, environment: Environment
+) -> None:
+    refitted = description.model_copy(update={"refit": Refit(study="s", n_seeds=2)})
+    with pytest.raises(DataError, match="--model was trained on these cases, too"):
+        find_evaluation_cases(refitted, environment, SplitPart.VALIDATION)
+    with pytest.raises(DataError, match="--compare was trained on these cases, too"):
+        find_evaluation_cases(description, environment, SplitPart.VALIDATION, refitted)
+    found = find_evaluation_cases(description, environment, SplitPart.ALL, refitted)
+    uses = [(used_as(case, description), used_as(case, refitted)) for case in found.cases]
+    split = found.split
+    assert uses == [
+        *[(SplitPart.TRAINING, SplitPart.TRAINING)] * len(split.training),
+        *[(SplitPart.VALIDATION, SplitPart.TRAINING)] * len(split.validation),
+        *[(SplitPart.TEST, SplitPart.TEST)] * len(split.test),
+    ]
 
 
 @pytest.mark.parametrize("what", ["data", "split"])

@@ -7,13 +7,10 @@ import pytest
 
 from kidneyseg.errors import DataError, ExitCode
 from kidneyseg.evaluation.ledger import (
-    LEDGER,
     Ledger,
-    Look,
     LookedBeforeError,
-    LookedModel,
-    read_looks,
 )
+from kidneyseg.model.looks import LEDGER, Look, LookedModel, read_looks
 
 
 def look(day: int, split: str = "a" * 64, weights: str = "w") -> Look:

@@ -28,19 +28,26 @@ print(code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 
 
-@pytest.fixture
-def long_scan(tmp_path: Path) -> Iterator[Path]:
-    """Noise as 16-bit numbers, 555 MB, written slice by slice."""
+@pytest.fixture(
+    params=[(np.int16, None), (np.int16, (1.0, -1024.0)), (np.float32, None)],
+    ids=["int16", "slope", "float32"],
+)
+def long_scan(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """Noise as 16-bit numbers (555 MB), the same with a slope, or as real ones, slice by slice."""
+    dtype, scaling = request.param
     header = nib.Nifti1Header()
     header.set_data_shape(SHAPE)
-    header.set_data_dtype(np.int16)
+    header.set_data_dtype(dtype)
+    if scaling is not None:
+        header.set_slope_inter(*scaling)
     header["vox_offset"] = HEADER_BYTES
     header.set_sform(np.diag([-0.8, 0.8, 0.5, 1]), 1)
     slice_ = np.random.default_rng(0).normal(0, 300, SHAPE[:2]).clip(-1024, 3000)
+    slice_ -= 0 if scaling is None else scaling[1]
     with (tmp_path / "long.nii").open("wb") as stream:
         stream.write(header.binaryblock.ljust(HEADER_BYTES, b"\0"))
         for number in range(SHAPE[2]):
-            stream.write(np.roll(slice_, number, axis=0).astype(np.int16).tobytes())
+            stream.write(np.roll(slice_, number, axis=0).astype(dtype).tobytes())
     yield tmp_path / "long.nii"
     (tmp_path / "long.nii").unlink()
 

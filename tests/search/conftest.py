@@ -27,7 +27,7 @@ from kidneyseg.search.definition import StudyFile, StudyPlan
 from kidneyseg.search.events import EpochFinished, TrialStarted
 from kidneyseg.search.identity import WorkerIdentity
 from kidneyseg.search.identity import _started as identify_start
-from kidneyseg.search.objective import Workplace, _order
+from kidneyseg.search.objective import BEST_EPOCH, Workplace, _order
 from kidneyseg.search.pruner_settings import NoPruner
 from kidneyseg.search.service import begin_study
 from kidneyseg.search.space import parse_space
@@ -194,6 +194,7 @@ def fake_trial(
             loss=1.0,
             seconds=0.0,
         )
+    trial.set_user_attr(BEST_EPOCH, 2)
     workplace.study.optuna.tell(trial, dice)
 
 

@@ -9,13 +9,14 @@ import typer
 
 from kidneyseg.cli import options
 from kidneyseg.cli.options import Choices
-from kidneyseg.errors import CorrectableError
-from kidneyseg.runs import make_folder
+from kidneyseg.errors import CorrectableError, one_line
+from kidneyseg.runs import Runs, make_folder
 
 if TYPE_CHECKING:
     from kidneyseg.evaluation.cases import EvaluationCases
     from kidneyseg.evaluation.results import Results
     from kidneyseg.model.folder import Model
+    from kidneyseg.model.mask_steps import MaskSteps
 
 MACHINE_SETTINGS = ("common.", "data.folder", "data.cache", "data.splits_file")
 
@@ -37,6 +38,11 @@ def evaluate(
         Path | None,
         typer.Option(metavar="DIR", help="Also draw the best and worst slices, and the curves."),
     ] = None,
+    min_ml: options.MinMl = 0,
+    opening_mm: options.OpeningMm = 0,
+    closing_mm: options.ClosingMm = 0,
+    largest_two: options.LargestTwo = False,
+    flips: options.Flips = False,
     again: Annotated[
         bool, typer.Option("--again", help="Look at the test set once more, knowing it.")
     ] = False,
@@ -45,18 +51,16 @@ def evaluate(
 ) -> None:
     """Measure a model's masks on whole volumes at full resolution, on cases of its own split.
 
-    The test cases are for the end: each look at them is written into a ledger.
+    The options of clean-up are those of predict, to be tried here first. The test cases are for the
+    end: each look at them is written into a ledger.
 
     Example: kidneyseg evaluate --model best/ --data kits19/data --pictures figures/
     """
-    from kidneyseg.cli.evaluation_text import show_results
     from kidneyseg.cli.phantoms import with_data
-    from kidneyseg.evaluation.cases import SplitPart, check_same_split, find_evaluation_cases
-    from kidneyseg.evaluation.pictures import write_pictures
-    from kidneyseg.evaluation.results import as_csv, as_document
-    from kidneyseg.evaluation.tensorboard import log_results
-    from kidneyseg.files import write_text
+    from kidneyseg.evaluation.cases import SplitPart, find_evaluation_cases
     from kidneyseg.model.folder import load_model
+    from kidneyseg.model.mask_steps import MaskSteps
+    from kidneyseg.model.postprocessing import Postprocessing
     from kidneyseg.training.device import find_device
 
     if split not in list(SplitPart):
@@ -65,27 +69,80 @@ def evaluate(
     device = find_device(choices.environment.common.device)
     folders = [model] if compare is None else [model, compare]
     models = [load_model(folder, device) for folder in folders]
-    check_same_split(models[0].description, models[-1].description)
+    _check_places(csv, pictures)
+    found = find_evaluation_cases(
+        models[0].description,
+        with_data(choices.environment),
+        SplitPart(split),
+        None if compare is None else models[1].description,
+    )
+    looks_before = _look(found, models, folders, choices, again=again)
+    steps = MaskSteps(
+        flips=flips,
+        postprocessing=Postprocessing(
+            opening_mm=opening_mm,
+            closing_mm=closing_mm,
+            smallest_ml=min_ml,
+            largest_two=largest_two,
+        ),
+    )
+    several = _measure(models, found, steps, looks_before, pictures=pictures is not None)
+    _tell(several, csv, as_json=as_json)
+    if pictures is not None:
+        _draw(several[0], choices.runs, pictures)
+    _log(several, choices.runs)
+
+
+def _check_places(csv: Path | None, pictures: Path | None) -> None:
+    """Refuse places that cannot be written before anything is read: a look is not taken back."""
     if csv is not None:
+        if csv.is_dir():
+            raise CorrectableError(f"--csv {csv}: a folder; expected a file to write")
         make_folder(csv.parent, "--csv")
     if pictures is not None:
         make_folder(pictures, "--pictures")
-    described = models[0].description
-    found = find_evaluation_cases(described, with_data(choices.environment), SplitPart(split))
-    looks_before = _look(found, models, folders, choices, again=again)
-    several = _measure(models, found, looks_before, pictures=pictures is not None)
-    for results in several:
-        log_results(results, choices.runs)
-    if csv is not None:
-        write_text(csv, as_csv(several))
-    if pictures is not None:
-        for path in write_pictures(several[0], choices.runs, pictures):
-            typer.echo(f"drawn: {path}", err=True)
+
+
+def _tell(several: "list[Results]", csv: Path | None, *, as_json: bool) -> None:
+    """Print the results, first of all, and write the table."""
+    from kidneyseg.cli.evaluation_text import show_results
+    from kidneyseg.evaluation.results import as_csv, as_document
+    from kidneyseg.files import write_text
+
     other = several[1] if len(several) > 1 else None
     if as_json:
         typer.echo(json.dumps(as_document(several[0], other)))
     else:
         show_results(several[0], other)
+    if csv is not None:
+        write_text(csv, as_csv(several))
+
+
+def _draw(results: "Results", runs: Runs, folder: Path) -> None:
+    """Draw the pictures, and say where they lie, or why there are no curves."""
+    from kidneyseg.evaluation.curves import find_log, log_places
+    from kidneyseg.evaluation.pictures import write_pictures
+
+    for path in write_pictures(results, runs, folder):
+        typer.echo(f"drawn: {path}", err=True)
+    if find_log(runs, results.description) is None:
+        places = " or ".join(str(place) for place in log_places(runs, results.description))
+        typer.echo(
+            f"curves not drawn: no training log of these weights in {places}; --set "
+            "common.runs=DIR names the runs folder of the training",
+            err=True,
+        )
+
+
+def _log(several: "list[Results]", runs: Runs) -> None:
+    """Write TensorBoard's third writer; the results do not depend on it."""
+    from kidneyseg.evaluation.tensorboard import log_results
+
+    try:
+        for results in several:
+            log_results(results, runs)
+    except Exception as error:  # noqa: BLE001 - TensorBoard's own; all is told and written by now
+        typer.echo(f"warning: not written for TensorBoard: {one_line(error)}", err=True)
 
 
 def _machine_settings(assignments: list[str]) -> list[str]:
@@ -123,6 +180,7 @@ def _look(
 def _measure(
     models: "list[Model]",
     found: "EvaluationCases",
+    steps: "MaskSteps",
     looks_before: int | None,
     *,
     pictures: bool,
@@ -132,13 +190,14 @@ def _measure(
     from kidneyseg.evaluation.evaluating import evaluate_cases
     from kidneyseg.evaluation.results import Results
 
-    with closing(evaluate_cases(models, found, pictures=pictures)) as evaluating:
+    with closing(evaluate_cases(models, found, steps, pictures=pictures)) as evaluating:
         cases = list(track(evaluating, "cases evaluated", len(found.cases)))
     return [
         Results(
             description=model.description,
             part=found.part,
             cases=tuple(each[place] for each in cases),
+            steps=steps,
             looks_before=looks_before,
         )
         for place, model in enumerate(models)

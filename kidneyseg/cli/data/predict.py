@@ -31,19 +31,11 @@ def predict(
     sides: Annotated[
         bool, typer.Option("--sides", help="1 right and 2 left kidney, instead of 1 kidney.")
     ] = False,
-    min_ml: Annotated[float, typer.Option(min=0, help="Drop parts below this volume.")] = 0,
-    opening_mm: Annotated[
-        float, typer.Option(min=0, help="Drop what a ball of this radius does not fit into.")
-    ] = 0,
-    closing_mm: Annotated[
-        float, typer.Option(min=0, help="Fill gaps that a ball of this radius does not fit into.")
-    ] = 0,
-    largest_two: Annotated[
-        bool, typer.Option("--largest-two", help="Keep the largest two parts, or the only one.")
-    ] = False,
-    flips: Annotated[
-        bool, typer.Option("--flips", help="Average with the slices mirrored left to right.")
-    ] = False,
+    min_ml: options.MinMl = 0,
+    opening_mm: options.OpeningMm = 0,
+    closing_mm: options.ClosingMm = 0,
+    largest_two: options.LargestTwo = False,
+    flips: options.Flips = False,
     uncertainty: Annotated[
         int,
         typer.Option(

@@ -10,9 +10,10 @@ import typer
 from kidneyseg.cli import options
 from kidneyseg.cli.options import Choices, storage_address
 from kidneyseg.cli.search.begin import choose_devices, count_finished, join, work_here
+from kidneyseg.errors import SettingsError
 
 if TYPE_CHECKING:
-    from kidneyseg.search.confirmation import Verdict
+    from kidneyseg.search.confirmation import Confirmed, Verdict
     from kidneyseg.search.service import BegunStudy
 
 
@@ -31,7 +32,13 @@ def confirm(
         typer.Option(
             "--refit",
             metavar="DIR",
-            help="Then train the recommended one on training and validation cases together.",
+            help="Then train the winner on training and validation cases together.",
+        ),
+    ] = None,
+    refit_trial: Annotated[
+        int | None,
+        typer.Option(
+            "--refit-trial", metavar="NUMBER", help="With --refit: that trial, not the winner."
         ),
     ] = None,
     workers: Annotated[
@@ -51,16 +58,20 @@ def confirm(
     from kidneyseg.cli.confirmation_text import confirmation_text, verdict_as_json
     from kidneyseg.cli.phantoms import with_data
     from kidneyseg.model.description import check_place
-    from kidneyseg.search.confirmation import begin_confirmation, judge
+    from kidneyseg.search.confirmation import begin_confirmation, check_candidate, judge
     from kidneyseg.search.storage import open_storage
     from kidneyseg.search.studies import load_study
 
+    if refit_trial is not None and refit is None:
+        raise SettingsError(f"--refit-trial {refit_trial}: expected --refit DIR with it")
     choices = Choices(environment, data, [])
     devices = choose_devices(choices.environment.common.device, workers, 1)
     opened = open_storage(storage_address(storage, choices.runs), create=False)
     if refit is not None:
         check_place(refit)
     linked = begin_confirmation(load_study(opened, study), top, seeds, name)
+    if refit_trial is not None:
+        check_candidate(linked, refit_trial)
     if submit:
         typer.echo(
             f"study {linked.name}: {linked.n_trials} trainings wait for workers: kidneyseg-search "
@@ -73,16 +84,15 @@ def confirm(
     verdict = judge(linked)
     typer.echo(json.dumps(verdict_as_json(verdict)) if as_json else confirmation_text(verdict))
     if refit is not None:
-        _refit(begun, verdict, devices[0], refit)
+        _refit(begun, verdict, verdict.to_refit(refit_trial), devices[0], refit)
 
 
-def _refit(begun: "BegunStudy", verdict: "Verdict", device: str, out: Path) -> None:
-    import torch
-
+def _refit(
+    begun: "BegunStudy", verdict: "Verdict", chosen: "Confirmed", device: str, out: Path
+) -> None:
     from kidneyseg.cli.display import show_epochs
     from kidneyseg.search.refit import refit
 
-    threads = torch.get_num_threads()
-    with closing(refit(begun, verdict, device, threads, out)) as epochs:
-        show_epochs(epochs, verdict.recommended.best_epoch)
-    typer.echo(f"trial {verdict.recommended.trial}, trained on all: written to {out}", err=True)
+    with closing(refit(begun, verdict, chosen, device, out)) as epochs:
+        show_epochs(epochs, chosen.best_epoch)
+    typer.echo(f"trial {chosen.trial}, trained on all: written to {out}", err=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from kidneyseg.ct.splits import Split, read_split
 from kidneyseg.errors import DataError
-from kidneyseg.evaluation.ledger import LEDGER, read_looks
+from kidneyseg.model.looks import LEDGER, read_looks
 from kidneyseg.runs import Runs
 
 

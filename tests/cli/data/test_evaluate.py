@@ -90,6 +90,35 @@ def test_a_model_is_compared_with_another(place: Path, capsys: pytest.CaptureFix
     assert "Wilcoxon p" in capsys.readouterr().out
 
 
+def test_clean_up_is_tried_as_predict_does_it(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps = ["--flips", "--closing-mm", "2", "--min-ml", "0.5", "--largest-two"]
+    assert evaluate("--json", *steps) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["clean_up"] == {
+        "flips": True,
+        "opening_mm": 0,
+        "closing_mm": 2,
+        "min_ml": 0.5,
+        "largest_two": True,
+    }
+    (case,) = document["cases"]
+    scan = f"data/{case['case']}/imaging.nii.gz"
+    given = ["predict", "--model", "model", "-i", scan, "-o", "mask.nii.gz", "--device", "cpu"]
+    assert kidneyseg([*given, "--json", *steps]) == 0
+    (written,) = json.loads(capsys.readouterr().out)["scans"]
+    assert case["kidneys"]["predicted_ml"] == pytest.approx(written["volume_ml"])
+    assert evaluate("--json") == 0
+    (plain,) = json.loads(capsys.readouterr().out)["cases"]
+    assert plain["kidneys"]["predicted_ml"] != pytest.approx(written["volume_ml"])
+    assert evaluate(*steps) == 0
+    told = capsys.readouterr().out
+    assert "\nmasks with --flips, --closing-mm 2, --min-ml 0.5, --largest-two\n" in told
+    folders = {path.name for path in place.glob("runs/trainings/*/tensorboard/evaluation/*")}
+    assert folders == {"validation", "validation+flips+closing-mm-2+min-ml-0.5+largest-two"}
+
+
 def test_a_look_at_the_test_set_is_written_down_and_a_second_one_asks(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -146,6 +175,52 @@ def test_pictures_are_drawn(place: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert (place / "figures" / "worst.png").is_file()
 
 
+def refit(folder: Path) -> None:
+    """Let a model folder say that it was trained on validation cases, too."""
+    description = json.loads((folder / "model.json").read_text())
+    description["refit"] = {"study": "s", "n_seeds": 3}
+    (folder / "model.json").write_text(json.dumps(description))
+
+
+def test_a_refitted_models_validation_cases_count_as_training(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refit(place / "other")
+    assert evaluate("--compare", "other") == 2
+    assert "--compare was trained on these cases, too" in capsys.readouterr().err
+    assert evaluate("--split", "all", "--compare=other", "--json", "--csv", "all.csv") == 0
+    document = json.loads(capsys.readouterr().out)
+    uses = [[case["split"] for case in one["cases"]] for one in (document, document["other"])]
+    assert uses == [
+        ["training"] * 3 + ["validation", "test"],
+        ["training"] * 4 + ["test"],
+    ]
+    lines = list(csv.DictReader((place / "all.csv").read_text().splitlines()))
+    assert [line["split"] for line in lines[::3]] == [*uses[0], *uses[1]]
+
+
+def test_curves_that_cannot_be_drawn_are_said(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(place / "runs" / "trainings")
+    assert evaluate("--pictures", "figures") == 0
+    told = capsys.readouterr().err
+    assert "curves not drawn: no training log of these weights in runs/trainings; " in told
+    assert told.count("\ndrawn: ") == 2
+
+
+def test_where_tensorboard_fails_the_results_are_told_all_the_same(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in place.glob("runs/trainings/*/tensorboard"):
+        (folder / "evaluation").write_text("in the way")
+    assert evaluate("--csv", "out.csv") == 0
+    told = capsys.readouterr()
+    assert told.out.startswith("1 case of validation")
+    assert "warning: not written for TensorBoard: " in told.err
+    assert (place / "out.csv").is_file()
+
+
 def test_the_third_writer_lies_beside_the_trainings_log(place: Path) -> None:
     assert not list(place.glob("runs/**/evaluation"))
     assert evaluate() == 0
@@ -158,19 +233,20 @@ def test_the_third_writer_lies_beside_the_trainings_log(place: Path) -> None:
     assert point.value == pytest.approx(description["validation"]["dice"], abs=2e-3)
 
 
-@pytest.mark.usefixtures("place")
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--split", "tests"], "--split tests: expected training, validation, test, all"),
         (["--set", "data.spacing_mm=3"], "--set data.spacing_mm=3: the model has its own"),
         (["--compare", "data"], "data: no model.json"),
+        (["--csv", "data"], "--csv data: a folder; expected a file to write"),
         (["--csv", "model/model.json/out.csv"], "--csv = model/model.json: cannot be made"),
         (["--pictures", "model/model.json"], "--pictures = model/model.json: cannot be made"),
     ],
 )
-def test_what_cannot_be_done_is_said_at_once(
-    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+def test_what_cannot_be_done_is_said_before_a_look_is_taken(
+    place: Path, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert evaluate(*arguments) == 2
+    assert evaluate("--split", "test", *arguments) == 2
     assert words in capsys.readouterr().err
+    assert not list(place.glob("**/ledger.json"))
