@@ -16,12 +16,12 @@ from tests.postgres_server import PostgresServer, postgres_programs
 
 TINY = """
 [data]
-spacing_mm = 10.0
-slice_size = [48, 48]
-margin_slices = 2
+spacing_mm = 16.0
+slice_size = [32, 32]
+margin_slices = 1
 [network]
 filters = 2
-kernel_size = 3
+kernel_size = 1
 [training]
 max_epochs = 1
 small_batch_size = 16

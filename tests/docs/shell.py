@@ -4,6 +4,7 @@ Our own programs are called in this process, through their entry points, so that
 once; servers are started, asked whether they are well, and terminated; bash does the rest.
 """
 
+import io
 import os
 import re
 import shlex
@@ -17,8 +18,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from sqlalchemy import URL
 
 from kidneyseg.cli.main import kidneyseg, kidneyseg_search
+from kidneyseg.search import storage
+from kidneyseg.search.patient_storage import PatientStorage
+from kidneyseg.search.storage import _open
 from tests.docs.blocks import ROOT, Block
 
 ENTRIES = {"kidneyseg": kidneyseg, "kidneyseg-search": kidneyseg_search}
@@ -51,6 +56,8 @@ class Shell:
         self._folder = folder
         self._monkeypatch = monkeypatch
         self._substitutions = {**SUBSTITUTIONS, **substitutions}
+        self._opened: list[PatientStorage] = []
+        monkeypatch.setattr(storage, "_open", self._open_and_note)
         monkeypatch.chdir(folder)
         for name in ("KIDNEYSEG_STORAGE", "KIDNEYSEG_STORAGE_FILE"):
             monkeypatch.delenv(name, raising=False)
@@ -58,6 +65,16 @@ class Shell:
         monkeypatch.setenv("PYTHONPATH", str(ROOT))
         programs = str(Path(sys.executable).parent)
         monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+
+    def _open_and_note(self, url: URL) -> PatientStorage:
+        opened = _open(url)
+        self._opened.append(opened)
+        return opened
+
+    def _close_databases(self) -> None:
+        """What the end of a process would do."""
+        while self._opened:
+            self._opened.pop().engine.dispose()
 
     def run(self, block: Block) -> None:
         """Run a block; a line that does not succeed fails the test and is named."""
@@ -68,6 +85,7 @@ class Shell:
         """Run a block of Python as a script."""
         script = compile(self.substituted(block.text), str(block), "exec")
         exec(script, {"__name__": "__main__"})
+        self._close_databases()
 
     def substituted(self, text: str) -> str:
         """A line as it is run here."""
@@ -84,7 +102,11 @@ class Shell:
             self._monkeypatch.setenv(name, str(Path(value).expanduser()) if "~" in value else value)
         elif line.partition(" ")[0] in ENTRIES and not OPERATORS.search(line):
             program, *arguments = shlex.split(line)
-            code = ENTRIES[program](arguments)
+            self._monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))  # where it asks
+            try:
+                code = ENTRIES[program](arguments)
+            finally:
+                self._close_databases()
             assert code == 0, f"{block}: {line}: exit code {code}"
         else:
             ended = subprocess.run(["bash", "-euo", "pipefail", "-c", line], check=False)
