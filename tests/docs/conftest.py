@@ -3,10 +3,13 @@
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
+from sqlalchemy import make_url
 
 from kidneyseg.cli.main import kidneyseg_search
 from kidneyseg.phantom.data_set import write_phantoms
@@ -91,12 +94,14 @@ def searched_folder(fresh_folder: Callable[[], Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def database() -> Iterator[str]:
-    """Give the address of an empty PostgreSQL database."""
+def server_address() -> Iterator[str]:
+    """Give the address of a PostgreSQL database from which others can be made."""
     if given := os.environ.get("KIDNEYSEG_TEST_POSTGRES"):
         yield given
         return
     programs = postgres_programs()
+    if programs is None and os.environ.get("KIDNEYSEG_TEST_REQUIRE") == "postgres":
+        pytest.fail("no PostgreSQL here, and KIDNEYSEG_TEST_REQUIRE asks for it")
     if programs is None:
         pytest.skip("no PostgreSQL here; install it or set KIDNEYSEG_TEST_POSTGRES")
     folder = Path(tempfile.mkdtemp(prefix="kidneyseg-postgres-"))
@@ -107,3 +112,13 @@ def database() -> Iterator[str]:
     finally:
         server.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def database(server_address: str) -> Iterator[str]:
+    """Give the address of an empty PostgreSQL database; drop it in the end."""
+    name = f"kidneyseg_docs_{uuid.uuid4().hex}"
+    with psycopg.connect(server_address, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+        yield make_url(server_address).set(database=name).render_as_string(hide_password=False)
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())

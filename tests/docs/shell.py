@@ -33,8 +33,8 @@ OPERATORS = re.compile(r"[|<>&;$*~`(]")
 
 # What is written for a person's data and machines, made small enough for a test.
 SUBSTITUTIONS = {
-    "--n-trials 50": "--n-trials 3",
-    "--n-trials 60": "--n-trials 4",
+    "--n-trials 50": "--n-trials 2",
+    "--n-trials 60": "--n-trials 3",
     "--n-trials 200": "--n-trials 2",
     "--n-trials 10": "--n-trials 2",
     "n_trials=10": "n_trials=2",
