@@ -1,10 +1,11 @@
 # make demo   install into .venv and run the main job to an exported checkpoint
 # make test   install what tests need and run them, with the layering
 # make check  lint and types
+# make docs   the reference pages, and docs/api/ from the docstrings
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check install install-test clean
+.PHONY: demo test check docs install install-test clean
 
 demo: install
 	$(BIN)/kidneyseg-search run --study lr_loss --n-trials 12
@@ -24,6 +25,9 @@ check: install-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+docs: install-test
+	$(BIN)/python -m kidneyseg.reference docs docs/api
+
 install: .venv/installed
 
 install-test: .venv/installed-test
@@ -41,4 +45,4 @@ install-test: .venv/installed-test
 	touch $@
 
 clean:
-	rm -rf .venv runs best
+	rm -rf .venv runs best docs/api

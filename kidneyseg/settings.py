@@ -2,6 +2,7 @@
 
 A setting is fixed within a study. What varies from trial to trial is a hyper-parameter
 (`kidneyseg.hyperparameters`). Settings are read once, at the start, and every key is checked there.
+The line below a key is its row in docs/settings.md (`make docs`).
 """
 
 import re
@@ -19,31 +20,55 @@ MACHINE_PATHS = {"folder", "cache", "splits_file"}  # data settings that decide 
 class Part(BaseModel):
     """A part of a file that a person writes: frozen, and unknown keys are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class DataSettings(Part):
     """Which scans, how they become slices, and how cases are parted."""
 
-    folder: Path | None = None  # of cases, or their table (ct/layouts.py); else phantoms are made
-    cache: Path | None = None  # where prepared slices lie; default: below runs/
-    kidney_labels: tuple[int, ...] = (1, 2)  # label values counted as kidney: tumour is kidney
-    downsampling: int | None = Field(default=None, ge=1, le=16)  # in-plane, each dimension
-    spacing_mm: float | None = Field(default=None, gt=0, le=20)  # in-plane, instead of downsampling
-    slice_size: tuple[int, int]  # (rows, columns) a slice is padded or cropped to
-    hu_window: tuple[float, float] = (-79.0, 304.0)  # HU are clipped to it, then scaled to [-1, 1]
-    margin_slices: int = Field(default=20, ge=0)  # kept beyond the kidney, training and validation
-    margin_mm: float | None = Field(default=None, ge=0)  # instead of margin_slices
-    tumor_labels: tuple[int, ...] = (2,)  # label values that are tumour, for filter and split
-    max_tumor_fraction: float | None = Field(default=None, ge=0, le=1)  # of kidney and tumour
-    include: tuple[str, ...] = ()  # names of the only cases to use; empty: all
-    exclude: tuple[str, ...] = ()  # names of cases not to use
-    test_fraction: Fraction = 0.2  # of all cases
-    validation_fraction: Fraction = 0.2  # of the cases that are not test cases
+    folder: Path | None = None
+    """Case folders as in KiTS19, nnU-Net's `imagesTr` and `labelsTr`, or a table of paths (`.csv`);
+    also `--data`. Without it a phantom data set is made."""
+    cache: Path | None = None
+    """Where prepared slices lie: a node's own disk, say. By default `cache` in the runs folder."""
+    kidney_labels: tuple[int, ...] = (1, 2)
+    """Label values that count as kidney: KiTS19's 2 is tumour."""
+    downsampling: int | None = Field(default=None, ge=1, le=16)
+    """Whole factor in each in-plane dimension, by area. Give this or `spacing_mm`."""
+    spacing_mm: float | None = Field(default=None, gt=0, le=20)
+    """In-plane pixel size that every scan is brought to, by area."""
+    slice_size: tuple[int, int]
+    """(rows, columns) that a slice is padded or cropped to, about its centre."""
+    hu_window: tuple[float, float] = (-79.0, 304.0)
+    """HU are clipped to it and scaled to [-1, 1]."""
+    margin_slices: int = Field(default=20, ge=0)
+    """Slices kept above and below the kidney, in training and validation."""
+    margin_mm: float | None = Field(default=None, ge=0)
+    """The same in millimetres, instead of `margin_slices`."""
+    tumor_labels: tuple[int, ...] = (2,)
+    """Label values that are tumour, for `max_tumor_fraction` and the split."""
+    max_tumor_fraction: float | None = Field(default=None, ge=0, le=1)
+    """Cases with more tumour, of kidney and tumour, are left out: 0.1225 keeps 136 of
+    KiTS19's 210."""
+    include: tuple[str, ...] = ()
+    """Names of the only cases to use; empty: all."""
+    exclude: tuple[str, ...] = ()
+    """Names of cases to leave out."""
+    test_fraction: Fraction = 0.2
+    """Share of all cases that is sealed for the test."""
+    validation_fraction: Fraction = 0.2
+    """Share of the cases that are not test cases."""
     split_seed: int = Field(default=0, ge=0)
-    folds: int | None = Field(default=None, ge=2)  # parts of the development cases
-    fold: int = Field(default=0, ge=0)  # which of the folds is validation
-    splits_file: Path | None = None  # nnU-Net's splits_final.json, instead of a split of our own
+    """Another seed, another split."""
+    folds: int | None = Field(default=None, ge=2)
+    """Parts the development cases into so many folds; `validation_fraction` then counts no more."""
+    fold: int = Field(default=0, ge=0)
+    """Which fold is for validation, counted from 0."""
+    splits_file: Path | None = None
+    """nnU-Net's `splits_final.json`: `fold` says which of its folds; what it names in none is
+    test."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -65,46 +90,71 @@ class DataSettings(Part):
 class NetworkSettings(Part):
     """QuickNAT's size and variant. The defaults are the report's network."""
 
-    filters: int = Field(default=64, ge=2, le=512)  # channels of every level
+    filters: int = Field(default=64, ge=2, le=512)
+    """Channels of every level."""
     kernel_size: Literal[1, 3, 5, 7] = 5
+    """Side of the convolutions' kernels, in pixels."""
     squeeze_excitation: Literal["none", "cse", "sse", "csse"] = "csse"
-    activation: Literal["relu", "prelu"] = "relu"  # prelu: the authors' code
-    bottleneck: Literal["convolution", "dense"] = "convolution"  # dense: the authors' code
+    """Recalibration after every block: by channel (`cse`), by place (`sse`), or both."""
+    activation: Literal["relu", "prelu"] = "relu"
+    """`relu` as in paper and report, or `prelu` as in the authors' code."""
+    bottleneck: Literal["convolution", "dense"] = "convolution"
+    """`convolution` as in paper and report, or `dense` as in the authors' code."""
     pool_size: Literal[2] = 2
-    input_slices: Literal[1, 3, 5, 7] = 1  # neighbouring slices as input channels
-    output_channels: Literal[1, 2] = 1  # 1: sigmoid, 2: softmax
+    """Side of the pooling windows."""
+    input_slices: Literal[1, 3, 5, 7] = 1
+    """Neighbouring slices as input channels."""
+    output_channels: Literal[1, 2] = 1
+    """1 (sigmoid) or 2 (softmax)."""
 
 
 class TrainingSettings(Part):
     """How a training runs on this machine."""
 
     max_epochs: int = Field(default=6, ge=1)
-    patience: int = Field(default=2, ge=1)  # rises of the validation loss in a row until the stop
-    small_batch_size: int = Field(default=4, ge=1)  # slices at a time; gradients are accumulated
-    precision: Literal["float32", "tf32", "bfloat16"] = "float32"  # tf32: on GPUs alone
-    recompute: bool = False  # activations in the backward pass: less memory, more time
-    deterministic: bool = False  # bit-identical on a GPU too, and slower there; the CPU always is
+    """A training ends here at the latest."""
+    patience: int = Field(default=2, ge=1)
+    """Rises of the validation loss in a row that end it."""
+    small_batch_size: int = Field(default=4, ge=1)
+    """Slices at a time; their gradients are accumulated to the batch's."""
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    """`tf32` is float32 with shorter products, which only GPUs have."""
+    recompute: bool = False
+    """Activations are computed again in the backward pass: less memory, more time."""
+    deterministic: bool = False
+    """Bit-identical on a GPU too, and slower there; the CPU always is."""
 
 
 class EvaluationSettings(Part):
     """How probabilities become a mask."""
 
-    threshold: Fraction = 0.5  # above it is kidney
-    batch_size: int = Field(default=16, ge=1)  # slices at a time
+    threshold: Fraction = 0.5
+    """A probability above it is kidney."""
+    batch_size: int = Field(default=16, ge=1)
+    """Slices at a time."""
 
 
 class CommonSettings(Part):
     """Where things lie and what runs them."""
 
-    runs: Path = Path("runs")  # databases, splits, TensorBoard logs, checkpoints
-    device: str = "auto"  # auto: the first GPU, else the CPU
-    pictures: bool = True  # slices with outlines, in TensorBoard
-    artifacts: str | None = None  # folder or s3://bucket/prefix; default: below runs/
-    keep_best: int = Field(default=5, ge=1)  # complete trials of a study whose models are kept
-    max_disk_gb: float | None = Field(default=None, gt=0)  # of a study's models and checkpoints
+    runs: Path = Path("runs")
+    """Databases, splits, TensorBoard logs, checkpoints."""
+    device: str = "auto"
+    """`auto` (the first GPU, else the CPU), `cpu`, `cuda:0`."""
+    pictures: bool = True
+    """Slices with the true and the predicted outline, in TensorBoard, dashboard and report."""
+    artifacts: str | None = None
+    """Where models and pictures are kept: a folder, or `s3://bucket/prefix`. By default `artifacts`
+    in the runs folder."""
+    keep_best: int = Field(default=5, ge=1)
+    """Complete trials of a study whose models are kept; others' are removed."""
+    max_disk_gb: float | None = Field(default=None, gt=0)
+    """A search that may need more for models and checkpoints does not begin."""
 
-    patience_minutes: float = Field(default=10.0, ge=0)  # that workers wait for a lost database
-    grace_seconds: float = Field(default=120.0, ge=2)  # of silence until a worker counts as dead
+    patience_minutes: float = Field(default=10.0, ge=0)
+    """How long workers wait for a database that went away, before they give up."""
+    grace_seconds: float = Field(default=120.0, ge=2)
+    """How long a worker may be silent before its trial is handed to another."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -1,6 +1,5 @@
 """Options that several commands take, and what they mean."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,12 +9,12 @@ import typer
 from kidneyseg.cli.completion import complete_environments, complete_studies
 from kidneyseg.cli.json_log import LogFormat
 from kidneyseg.environment_files import load_environment, split_assignments, with_folders
-from kidneyseg.errors import StorageError
-from kidneyseg.runs import STORAGE_VARIABLE, Runs
+from kidneyseg.runs import Runs
+from kidneyseg.search import addresses
 from kidneyseg.settings import Environment
 from kidneyseg.toml_files import parse_assignments
 
-STORAGE_FILE_VARIABLE = "KIDNEYSEG_STORAGE_FILE"  # a file with the address, as containers have it
+storage_address = addresses.storage_address  # the same for commands and for Python
 
 StudyFile = Annotated[
     str,
@@ -105,30 +104,3 @@ class Choices:
     def runs(self) -> Runs:
         """The runs folder."""
         return Runs(self.environment.common.runs)
-
-
-def storage_address(given: str | None, runs: Runs) -> str:
-    """The database's address: the option, the environment variable, or a SQLite file in `runs/`.
-
-    `KIDNEYSEG_STORAGE_FILE` names a file that holds the address: a container's secret.
-    Raises StorageError for a file that cannot be read.
-    """
-    return given or os.environ.get(STORAGE_VARIABLE) or _address_in_file() or runs.database_url
-
-
-def _address_in_file() -> str:
-    """The address in the file that the environment names; empty where it names none."""
-    name = os.environ.get(STORAGE_FILE_VARIABLE)
-    if not name:
-        return ""
-    try:
-        address = Path(name).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        words = getattr(error, "strerror", None) or "it is no text"
-        raise StorageError(
-            f"{STORAGE_FILE_VARIABLE} = {name}: cannot be read ({words}); expected a file with the "
-            "database's address"
-        ) from None
-    if not address:
-        raise StorageError(f"{STORAGE_FILE_VARIABLE} = {name}: empty; expected an address")
-    return address

@@ -43,13 +43,20 @@ CANDIDATE, SEED = "candidate", "seed"  # what a confirmation varies: a trial, an
 class StudyFile(Part):
     """`studies/<name>.toml`, as a person writes it."""
 
-    search_space: str  # name in search_spaces/, or a path
+    search_space: str
+    """Name of a file in `search_spaces/`, or a path."""
     seed: int = Field(default=0, ge=0, lt=2**32)
-    hyperparameters: ValuesByName = {}  # fixed in this study
-    start_points: tuple[ValuesByName, ...] = ()  # tried first
+    """Of the sampler and of every training."""
+    hyperparameters: ValuesByName = {}
+    """Those that are fixed in this study."""
+    start_points: tuple[ValuesByName, ...] = ()
+    """Tried first, in order."""
     sampler: SamplerSettings = TPE(name="tpe")
+    """How the next point is drawn: see below."""
     pruner: PrunerSettings = Median(name="median")
+    """Which trials are given up early: see below."""
     limits: Limits = Limits()
+    """What a trial may take: see below."""
 
 
 class ResultSettings(Part):

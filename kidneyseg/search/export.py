@@ -23,6 +23,7 @@ from kidneyseg.search.keeping import REMOVED, read_model_note
 from kidneyseg.search.lineage import TAKEN_OVER
 from kidneyseg.search.status import find_study_id, read_status
 from kidneyseg.search.storage import Storage
+from kidneyseg.search.study_status import BestTrial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,7 @@ def export_trial(keep: Keep, study: str, out: Path, number: int | None = None) -
     is gone or damaged, and for an `out` that holds something else.
     """
     if number is None:
-        number = _best_number(keep.storage, study)
+        number = find_best(keep.storage, study).number
     else:
         _check_finished(keep.storage, study, number)
     number = _source(keep.storage, study, number)
@@ -115,14 +116,15 @@ def _check_value(keep: Keep, study: str, number: int, description: ModelDescript
         )
 
 
-def _best_number(storage: Storage, study: str) -> int:
+def find_best(storage: Storage, study: str) -> BestTrial:
+    """The best complete trial. Raises StudyError where there is none yet."""
     status = read_status(storage, study)
     if status.best is None:
         raise StudyError(
             f"study {study!r}: no trial is complete yet, so none is best; run more, or name a "
             "trial with --trial"
         )
-    return status.best.number
+    return status.best
 
 
 def _check_finished(storage: Storage, study: str, number: int) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from kidneyseg.errors import CorrectableError
 from kidneyseg.search.budget import HANDED_BACK, OUTCOME
 from kidneyseg.search.definition import StudyDefinition
 from kidneyseg.search.lineage import lineage
@@ -28,6 +29,16 @@ Key = tuple[tuple[str, Any], ...]
 def most_trials(definition: StudyDefinition) -> int | None:
     """The largest budget that a study has points for; None where there is no end of them."""
     return len(grid_points(definition)) if isinstance(definition.sampler, Grid) else None
+
+
+def check_grid(definition: StudyDefinition, study: str, n_trials: int) -> None:
+    """Refuse more trials than a grid has points. Raises CorrectableError."""
+    most = most_trials(definition)
+    if most is not None and n_trials > most:
+        raise CorrectableError(
+            f"--n-trials {n_trials}: the grid of study {study} has {most} points; expected at "
+            f"most {most}"
+        )
 
 
 def grid_points(definition: StudyDefinition) -> list[Point]:

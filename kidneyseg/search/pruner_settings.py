@@ -17,17 +17,22 @@ class Median(Part):
     """Prune a trial whose best Dice so far is below the median of the others' at this epoch."""
 
     name: Literal["median"]
-    n_startup_trials: int = Field(default=5, ge=1)  # complete before anything is pruned
-    n_warmup_epochs: int = Field(default=2, ge=1)  # of a trial, in which it is not pruned
+    n_startup_trials: int = Field(default=5, ge=1)
+    """Complete trials before anything is pruned."""
+    n_warmup_epochs: int = Field(default=2, ge=1)
+    """Epochs of a trial in which it is not pruned."""
 
 
 class Percentile(Part):
     """As the median's, with another share kept: 25 keeps what reaches the others' best quarter."""
 
     name: Literal["percentile"]
-    percentile: float = Field(gt=0, lt=100)  # of the complete trials, counted from the best
-    n_startup_trials: int = Field(default=5, ge=1)  # complete before anything is pruned
-    n_warmup_epochs: int = Field(default=2, ge=1)  # of a trial, in which it is not pruned
+    percentile: float = Field(gt=0, lt=100)
+    """Of the complete trials, counted from the best."""
+    n_startup_trials: int = Field(default=5, ge=1)
+    """Complete trials before anything is pruned."""
+    n_warmup_epochs: int = Field(default=2, ge=1)
+    """Epochs of a trial in which it is not pruned."""
 
 
 class SuccessiveHalving(Part):
@@ -38,8 +43,10 @@ class SuccessiveHalving(Part):
     """
 
     name: Literal["successive_halving"]
-    min_epochs: int = Field(default=1, ge=1)  # the first decision
+    min_epochs: int = Field(default=1, ge=1)
+    """The first decision."""
     reduction_factor: int = Field(default=3, ge=2)
+    """A trial goes on if it is in the top 1 / `reduction_factor`."""
 
 
 class Hyperband(Part):
@@ -50,9 +57,12 @@ class Hyperband(Part):
     """
 
     name: Literal["hyperband"]
-    min_epochs: int = Field(default=1, ge=1)  # the first decision of the first bracket
-    max_epochs: int = Field(ge=1)  # what a trial may reach: training.max_epochs
+    min_epochs: int = Field(default=1, ge=1)
+    """The first decision."""
+    max_epochs: int = Field(ge=1)
+    """What a trial may reach: `training.max_epochs`."""
     reduction_factor: int = Field(default=3, ge=2)
+    """A trial goes on if it is in the top 1 / `reduction_factor`."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -67,8 +77,10 @@ class Threshold(Part):
     """Prune a trial whose Dice at any epoch after the warm-up is below a fixed one."""
 
     name: Literal["threshold"]
-    lower: float = Field(gt=0, le=1)  # Dice
-    n_warmup_epochs: int = Field(default=2, ge=0)  # of a trial, in which it is not pruned
+    lower: float = Field(gt=0, le=1)
+    """A Dice."""
+    n_warmup_epochs: int = Field(default=2, ge=0)
+    """Epochs of a trial in which it is not pruned."""
 
 
 class KeepAfter(Part):
@@ -84,9 +96,12 @@ class KeepAfter(Part):
     """
 
     name: Literal["keep_after"]
-    epoch: int = Field(default=2, ge=1)  # the one decision
-    share: Fraction = 1 / 3  # kept
+    epoch: int = Field(default=2, ge=1)
+    """The one decision."""
+    share: Fraction = 1 / 3
+    """Of all that came as far: these are kept."""
     n_startup_trials: int = Field(default=5, ge=1)
+    """Complete trials before anything is pruned."""
 
 
 PrunerSettings = Annotated[

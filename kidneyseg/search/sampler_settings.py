@@ -17,22 +17,24 @@ class TPE(Part):
     """Tree-structured Parzen estimator, as Optuna 5 sets it up."""
 
     name: Literal["tpe"]
-    n_startup_trials: int = Field(default=10, ge=0)  # drawn at random first
+    n_startup_trials: int = Field(default=10, ge=0)
+    """Trials drawn at random first."""
 
 
 class GP(Part):
     """Gaussian process, as Optuna sets it up. It models what every trial draws."""
 
     name: Literal["gp"]
-    n_startup_trials: int = Field(default=10, ge=1)  # drawn at random first
+    n_startup_trials: int = Field(default=10, ge=1)
+    """Trials drawn at random first."""
 
 
 class CMAES(Part):
     """Covariance matrix adaptation, of numbers alone."""
 
     name: Literal["cmaes"]
-    population: int | None = Field(default=None, ge=4)  # complete trials of a generation; by
-    # default 4 + floor(3 ln(how many vary))
+    population: int | None = Field(default=None, ge=4)
+    """Complete trials of a generation; by default 4 + floor(3 ln(how many vary))."""
 
 
 class QMC(Part):
@@ -40,6 +42,7 @@ class QMC(Part):
 
     name: Literal["qmc"]
     sequence: Literal["sobol", "halton"] = "sobol"
+    """Which sequence."""
 
 
 class Random(Part):

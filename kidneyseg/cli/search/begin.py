@@ -16,7 +16,6 @@ from kidneyseg.runs import check_study_name
 if TYPE_CHECKING:
     from kidneyseg.cli.display import SearchDisplay
     from kidneyseg.ct.development import DevelopmentCases
-    from kidneyseg.search.definition import StudyPlan
     from kidneyseg.search.metrics import SearchMetrics
     from kidneyseg.search.service import BegunStudy
     from kidneyseg.search.storage import Storage
@@ -30,6 +29,7 @@ def begin(
     from kidneyseg.cli.phantoms import with_data
     from kidneyseg.ct.development import find_development_cases
     from kidneyseg.search.definition import load_plan
+    from kidneyseg.search.grid import check_grid
     from kidneyseg.search.service import begin_study, check_budget
     from kidneyseg.search.storage import open_storage
     from kidneyseg.search.studies import study_names
@@ -38,7 +38,7 @@ def begin(
     check_budget(n_trials)
     plan = load_plan(study, choices.hyperparameters, choices.settings)
     check_study_name(name or plan.name)
-    _check_grid(plan, choices.environment, n_trials)
+    check_grid(plan.definition(choices.environment, data="", split=""), plan.name, n_trials)
     for sentence in without_effect(plan, choices.environment):
         typer.echo(f"warning: {sentence}", err=True)
     opened = open_storage(storage_address(storage, choices.runs))
@@ -49,18 +49,6 @@ def begin(
     begun.study.ask_for(n_trials)
     prepare(begun.cases)
     return begun
-
-
-def _check_grid(plan: "StudyPlan", environment: "Environment", n_trials: int) -> None:
-    """Refuse more trials than a grid has points. Raises CorrectableError."""
-    from kidneyseg.search.grid import most_trials
-
-    most = most_trials(plan.definition(environment, data="", split=""))
-    if most is not None and n_trials > most:
-        raise CorrectableError(
-            f"--n-trials {n_trials}: the grid of study {plan.name} has {most} points; expected at "
-            f"most {most}"
-        )
 
 
 def prepare(cases: "DevelopmentCases", log_format: LogFormat = LogFormat.TEXT) -> None:

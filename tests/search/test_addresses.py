@@ -4,16 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from kidneyseg.cli.options import storage_address
 from kidneyseg.errors import StorageError
 from kidneyseg.runs import Runs
+from kidneyseg.search.addresses import storage_address
 
 ADDRESS = "postgresql://kidneyseg:secret@database/trials"
 
 
 @pytest.fixture
-def file(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = workplace / "storage"
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("KIDNEYSEG_STORAGE", raising=False)
+    path = tmp_path / "storage"
     path.write_text(f"{ADDRESS}\n")
     monkeypatch.setenv("KIDNEYSEG_STORAGE_FILE", str(path))
     return path
@@ -30,9 +31,9 @@ def test_the_option_comes_before_the_variable_and_that_before_the_file(
     assert storage_address("sqlite:///option.db", runs) == "sqlite:///option.db"
 
 
-@pytest.mark.usefixtures("workplace")
 def test_without_any_it_is_a_file_in_the_runs_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("KIDNEYSEG_STORAGE_FILE", raising=False)
+    for name in ("KIDNEYSEG_STORAGE", "KIDNEYSEG_STORAGE_FILE"):
+        monkeypatch.delenv(name, raising=False)
     assert storage_address(None, Runs(Path("runs"))) == "sqlite:///runs/studies.db"
 
 
