@@ -99,6 +99,7 @@ class CommonSettings(Part):
     runs: Path = Path("runs")  # databases, splits, TensorBoard logs, checkpoints
     device: str = "auto"  # auto: the first GPU, else the CPU
     pictures: bool = True  # slices with outlines, in TensorBoard
+    pseudonyms: bool = False  # for the names of cases, in all that leaves the data folder
     artifacts: str | None = None  # folder or s3://bucket/prefix; default: below runs/
     keep_best: int = Field(default=5, ge=1)  # complete trials of a study whose models are kept
     max_disk_gb: float | None = Field(default=None, gt=0)  # of a study's models and checkpoints

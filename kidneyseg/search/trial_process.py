@@ -9,7 +9,6 @@ import os
 import queue
 import signal
 import threading
-import traceback
 from collections.abc import Generator
 from contextlib import closing
 from multiprocessing.connection import Connection
@@ -17,7 +16,7 @@ from multiprocessing.connection import Connection
 import torch
 
 from kidneyseg.ct.slices import SliceDataset
-from kidneyseg.errors import one_line
+from kidneyseg.errors import last_lines, one_line
 from kidneyseg.model.recording import Recording, record, resume
 from kidneyseg.search.trial_order import (
     FOR_THE_WORKER,
@@ -32,8 +31,6 @@ from kidneyseg.search.trial_order import (
 from kidneyseg.training.device import find_device
 from kidneyseg.training.results import EpochResult, MeanLosses
 from kidneyseg.training.trainer import Training
-
-TRACEBACK_CHARACTERS = 4000
 
 
 def train_trial(order_json: str, pipe: Connection) -> None:
@@ -50,7 +47,7 @@ def train_trial(order_json: str, pipe: Connection) -> None:
                 if isinstance(message, EpochReport) and answers.get() != GO_ON:
                     return
     except Exception as error:  # noqa: BLE001 - whatever it dies of is told
-        _send(pipe, Failed(reason=one_line(error), traceback=_last_lines(error)))
+        _send(pipe, Failed(reason=one_line(error), traceback=last_lines(error)))
 
 
 def _messages(order: TrialOrder) -> Generator[Message, None, None]:
@@ -122,7 +119,3 @@ def _send(pipe: Connection, message: Message) -> None:
         pipe.send_bytes(message.model_dump_json().encode())
     except BrokenPipeError:
         os._exit(1)  # the worker is gone
-
-
-def _last_lines(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error))[-TRACEBACK_CHARACTERS:]

@@ -1,7 +1,6 @@
 """A worker: takes trials of a study, one after another, until the budget is reached."""
 
 import random
-import traceback
 from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 
-from kidneyseg.errors import KidneysegError, StorageLostError, one_line
+from kidneyseg.errors import KidneysegError, StorageLostError, last_lines, one_line
 from kidneyseg.search.budget import SURPLUS, Ledger, State, read_ledger
 from kidneyseg.search.events import EpochFinished, Event, Stopped, TakenOver, TrialFinished, Waiting
 from kidneyseg.search.failures import stop_where_all_fail
@@ -20,7 +19,6 @@ from kidneyseg.search.lineage import lineage
 from kidneyseg.search.notes import note_failure, refresh_note
 from kidneyseg.search.objective import TrialFailedError, Workplace, run_trial
 from kidneyseg.search.patience import DATABASE_ERRORS, is_outage
-from kidneyseg.search.studies import Study
 from kidneyseg.search.training_process import TrialProcessDiedError
 from kidneyseg.search.twins import find_twin, take_over
 
@@ -28,7 +26,6 @@ MAX_FAILURES = 3  # trials of this worker that fail in a row before it stops
 MAX_REDRAWS = 3  # other points drawn, where one is trained already, before the worker waits for it
 POLL_SECONDS = 1.0  # between two looks while others work on the last trials
 TRACEBACK = "traceback"  # trial attribute: the last lines of why it failed
-TRACEBACK_CHARACTERS = 4000
 CROWD = 8  # running trials beyond which a worker waits a little before it asks for its first
 
 
@@ -103,7 +100,7 @@ class _Worker:
                 continue
             failures = failures + 1 if ended.state == State.FAIL else 0
             if failures:
-                stop_where_all_fail(study, ended.reason)
+                stop_where_all_fail(study, self.workplace.cases.names.scrub(ended.reason))
             if failures >= MAX_FAILURES:
                 raise KidneysegError(
                     f"study {study.name!r}: {failures} trials in a row failed, the last one: "
@@ -156,7 +153,7 @@ class _Worker:
             return
         except Exception as error:  # noqa: BLE001 - whatever a trial dies of, the search goes on
             reason = one_line(error)
-            _end_failed(study, trial, error)
+            self._end_failed(trial, error)
         except BaseException:
             # Ctrl-C in this thread, or the generator was closed.
             hand_back(study, trial_id)
@@ -192,26 +189,25 @@ class _Worker:
         with suppress(StorageLostError):
             remove_surplus_models(place.study, place.store, place.runs, place.keep_best, ended)
 
+    def _end_failed(self, trial: optuna.Trial, error: Exception) -> None:
+        """A training that went wrong has failed; one whose process died may be tried again.
+
+        With pseudonyms, what is told to the database names no case.
+        """
+        study, scrub = self.workplace.study, self.workplace.cases.names.scrub
+        reason = scrub(one_line(error))
+        if isinstance(error, TrialProcessDiedError):
+            reap_trial(study, trial._trial_id, reason)
+            return
+        told = error.traceback if isinstance(error, TrialFailedError) else last_lines(error)
+        with suppress(UpdateFinishedTrialError):  # taken over meanwhile
+            trial.set_user_attr(TRACEBACK, scrub(told))
+            note_failure(trial, reason, scrub(told))
+        end_trial(study, trial._trial_id, f"failed: {reason}")
+
     def _pause(self) -> None:
         if self.workplace.stopping.wait(POLL_SECONDS) or self.heart.shall_stop_now:
             raise StopRequested
-
-
-def _end_failed(study: Study, trial: optuna.Trial, error: Exception) -> None:
-    """A training that went wrong has failed; one whose process died may be tried again."""
-    if isinstance(error, TrialProcessDiedError):
-        reap_trial(study, trial._trial_id, one_line(error))
-        return
-    with suppress(UpdateFinishedTrialError):  # taken over meanwhile
-        trial.set_user_attr(TRACEBACK, _last_lines(error))
-        note_failure(trial, one_line(error), _last_lines(error))
-    end_trial(study, trial._trial_id, f"failed: {one_line(error)}")
-
-
-def _last_lines(error: Exception) -> str:
-    if isinstance(error, TrialFailedError):
-        return error.traceback
-    return "".join(traceback.format_exception(error))[-TRACEBACK_CHARACTERS:]
 
 
 class _Redrawn(Exception):  # noqa: N818 - nothing is wrong

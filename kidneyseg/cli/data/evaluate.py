@@ -51,6 +51,7 @@ def evaluate(
     """
     from kidneyseg.cli.evaluation_text import show_results
     from kidneyseg.cli.phantoms import with_data
+    from kidneyseg.ct.shown_names import adopt_pseudonyms
     from kidneyseg.evaluation.cases import SplitPart, check_same_split, find_evaluation_cases
     from kidneyseg.evaluation.pictures import write_pictures
     from kidneyseg.evaluation.results import as_csv, as_document
@@ -66,12 +67,11 @@ def evaluate(
     folders = [model] if compare is None else [model, compare]
     models = [load_model(folder, device) for folder in folders]
     check_same_split(models[0].description, models[-1].description)
-    if csv is not None:
-        make_folder(csv.parent, "--csv")
-    if pictures is not None:
-        make_folder(pictures, "--pictures")
-    described = models[0].description
-    found = find_evaluation_cases(described, with_data(choices.environment), SplitPart(split))
+    _make_places(csv, pictures, wanted=choices.environment.common.pictures)
+    here = with_data(choices.environment)
+    for each in models:
+        here = adopt_pseudonyms(here, each.description.provenance.pseudonyms, "the model")
+    found = find_evaluation_cases(models[0].description, here, SplitPart(split))
     looks_before = _look(found, models, folders, choices, again=again)
     several = _measure(models, found, looks_before, pictures=pictures is not None)
     for results in several:
@@ -97,6 +97,19 @@ def _machine_settings(assignments: list[str]) -> list[str]:
                 "data.splits_file"
             )
     return assignments
+
+
+def _make_places(csv: Path | None, pictures: Path | None, *, wanted: bool) -> None:
+    """Make the folders of what is asked for. Raises CorrectableError."""
+    if pictures is not None and not wanted:
+        raise CorrectableError(
+            f"--pictures {pictures}: common.pictures = false switches them off; expected one of "
+            "the two"
+        )
+    if csv is not None:
+        make_folder(csv.parent, "--csv")
+    if pictures is not None:
+        make_folder(pictures, "--pictures")
 
 
 def _look(
