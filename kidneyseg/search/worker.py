@@ -99,12 +99,13 @@ class _Worker:
             if ended is None or ended.goes_on:
                 continue
             failures = failures + 1 if ended.state == State.FAIL else 0
+            shown = self.workplace.cases.names.scrub(ended.reason)
             if failures:
-                stop_where_all_fail(study, self.workplace.cases.names.scrub(ended.reason))
+                stop_where_all_fail(study, shown)
             if failures >= MAX_FAILURES:
                 raise KidneysegError(
                     f"study {study.name!r}: {failures} trials in a row failed, the last one: "
-                    f"{ended.reason}"
+                    f"{shown}"
                 )
 
     def _shall_stop(self) -> bool:
