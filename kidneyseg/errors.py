@@ -4,7 +4,10 @@ A message is one line that names the thing, the wrong value, and then what was e
 mend it. It never holds a password.
 """
 
+import traceback
 from enum import IntEnum
+
+TRACEBACK_CHARACTERS = 4000  # that are kept of one
 
 
 class ExitCode(IntEnum):
@@ -78,3 +81,12 @@ def one_line(error: BaseException) -> str:
     words = str(error).strip()
     first = words.splitlines()[0] if words else "no message"
     return first if isinstance(error, KidneysegError) else f"{type(error).__name__}: {first}"
+
+
+def last_lines(error: BaseException) -> str:
+    """The last lines of an error's traceback, whole ones where there are several."""
+    text = "".join(traceback.format_exception(error))
+    if len(text) <= TRACEBACK_CHARACTERS:
+        return text
+    kept = text[-TRACEBACK_CHARACTERS:]
+    return kept.partition("\n")[2] or kept

@@ -17,6 +17,7 @@ class Provenance(Part):
 
     data: str  # fingerprint of the data set
     split: str  # fingerprint of the split
+    pseudonyms: str | None = None  # fingerprint of their key; None: cases have their own names
     code: str  # fingerprint of the package's source
     versions: dict[str, str]
     seed: int

@@ -7,7 +7,7 @@ runs/splits/<split>/evaluation_data.json     case names by use; the test names a
 runs/splits/<split>/ledger.json              looks at these test cases
 runs/model/                                  what `kidneyseg train` writes unless told otherwise
 runs/trainings/<setup>/                      checkpoints and log of a `kidneyseg train` or a refit
-runs/pseudonyms.key                          secret of the pseudonyms
+runs/pseudonyms.key                          secret of the pseudonyms; local, as cache and splits
 runs/drill/                                  what `doctor --drill` makes
 runs/gpu-locks/                              a lock for each GPU that a worker claims
 runs/artifacts/                              kept models and pictures, by artifact id

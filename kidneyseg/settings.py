@@ -143,6 +143,8 @@ class CommonSettings(Part):
     """`auto` (the first GPU, else the CPU), `cpu`, `cuda:0`."""
     pictures: bool = True
     """Slices with the true and the predicted outline, in TensorBoard, dashboard and report."""
+    pseudonyms: bool = False
+    """Names of cases become pseudonyms in all that leaves the data folder: `docs/patients.md`."""
     artifacts: str | None = None
     """Where models and pictures are kept: a folder, or `s3://bucket/prefix`. By default `artifacts`
     in the runs folder."""

@@ -9,7 +9,19 @@ import pytest
 
 from kidneyseg import pseudonyms as module
 from kidneyseg.errors import DataError, SettingsError
-from kidneyseg.pseudonyms import load_key, pseudonym, pseudonyms
+from kidneyseg.pseudonyms import (
+    KEY_VARIABLE,
+    check_key,
+    key_fingerprint,
+    load_key,
+    pseudonym,
+    pseudonyms,
+)
+
+
+@pytest.fixture(autouse=True)
+def _no_key_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
 
 
 @pytest.mark.parametrize(
@@ -77,3 +89,37 @@ def test_a_place_that_cannot_hold_it_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match="cannot be made or read"):
         load_key(tmp_path / "file" / "runs")
+
+
+def test_the_environment_names_a_copy_of_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = load_key(tmp_path / "runs")
+    (tmp_path / "runs" / "pseudonyms.key").rename(tmp_path / "copy")
+    monkeypatch.setenv(KEY_VARIABLE, str(tmp_path / "copy"))
+    assert load_key(tmp_path / "other") == key
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_named_key_that_is_not_there_is_never_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, str(tmp_path / "copy"))
+    with pytest.raises(SettingsError, match=KEY_VARIABLE):
+        load_key(tmp_path / "runs")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_keys_are_told_apart_by_what_says_nothing_of_them(tmp_path: Path) -> None:
+    first, second = load_key(tmp_path / "a"), load_key(tmp_path / "b")
+    assert key_fingerprint(first) != key_fingerprint(second)
+    assert key_fingerprint(first) not in (first.hex(), second.hex())
+    check_key(tmp_path / "a", key_fingerprint(first), "study 's'")
+    with pytest.raises(SettingsError, match="another key than that of the pseudonyms"):
+        check_key(tmp_path / "b", key_fingerprint(first), "study 's'")
+
+
+def test_a_key_that_must_be_there_is_never_made(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"pseudonyms\.key is not there; expected its own key"):
+        check_key(tmp_path / "runs", "f" * 64, "the model")
+    assert list(tmp_path.iterdir()) == []

@@ -4,7 +4,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -25,12 +25,18 @@ class LogFormat(StrEnum):
 class JsonLog:
     """Writes a line for every event of a study: when, how grave, which worker, which trial.
 
-    It is shown events as `SearchDisplay` is.
+    It is shown events as `SearchDisplay` is. Reasons of failures go through `scrub`.
     """
 
-    def __init__(self, study: str | None, stream: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        study: str | None,
+        stream: TextIO | None = None,
+        scrub: Callable[[str], str] = str,
+    ) -> None:
         self._study = study  # None: what is told is about none
         self._stream = stream  # default: stderr
+        self._scrub = scrub
 
     @contextmanager
     def live(self) -> Iterator[None]:
@@ -40,6 +46,8 @@ class JsonLog:
     def show(self, event: Event, place: int = 0) -> None:
         """Write an event of the worker at `place` of this process."""
         what = asdict(event)
+        if isinstance(event, TrialFinished):
+            what["reason"] = self._scrub(event.reason)
         trial = what.pop("trial", None)  # None where the event is about no trial
         self._write(_level(event), type(event).__name__, place, trial, what)
 

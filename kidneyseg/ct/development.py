@@ -1,7 +1,7 @@
 """The cases that training and search may read: all but the sealed test cases."""
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kidneyseg.ct.cache import SliceCache
 from kidneyseg.ct.case_processes import each_case
@@ -12,22 +12,29 @@ from kidneyseg.ct.nnunet_splits import import_split
 from kidneyseg.ct.prepared_cases import PreparedCase
 from kidneyseg.ct.process_pool import count_processes
 from kidneyseg.ct.selection import SelectedCases, select_cases
+from kidneyseg.ct.shown_names import AS_THEY_ARE, ShownNames, find_shown_names
 from kidneyseg.ct.slices import SliceDataset
 from kidneyseg.ct.splits import Split, split_cases, write_split
 from kidneyseg.errors import DataError
+from kidneyseg.provenance import Provenance, find_provenance
 from kidneyseg.runs import Runs, make_folder
 from kidneyseg.settings import DataSettings, Environment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DevelopmentCases:
-    """Training and validation cases, known by content; of them nothing but sizes was read yet."""
+    """Training and validation cases, known by content; of them nothing but sizes was read yet.
 
-    environment: Environment
+    Split, fingerprints and cache know cases by their own names. What a training is given has the
+    names that may leave the data folder: those of `shown`, `datasets` and `environment`.
+    """
+
+    environment: Environment  # its include and exclude hold the names that are shown
     cache: SliceCache
     split: Split
     cases: tuple[CaseFingerprint, ...]  # training and validation, in that order
     selected: SelectedCases  # with the test cases
+    names: ShownNames = AS_THEY_ARE
 
     def prepare(self, *, hashes: bool = False) -> Generator[PreparedCase, None, None]:
         """Yield each case from the cache, prepared first where it is missing or damaged.
@@ -38,10 +45,35 @@ class DevelopmentCases:
 
     def datasets(self, prepared: Sequence[PreparedCase]) -> tuple[SliceDataset, SliceDataset]:
         """The training and the validation slices of the prepared cases."""
-        by_name = {case.name: case for case in prepared}
-        training = [by_name[name] for name in self.split.training]
-        validation = [by_name[name] for name in self.split.validation]
+        training = self.shown(prepared, self.split.training)
+        validation = self.shown(prepared, self.split.validation)
         return self._dataset(training), self._dataset(validation)
+
+    def shown(self, prepared: Sequence[PreparedCase], names: Sequence[str]) -> list[PreparedCase]:
+        """The prepared cases of these names of the split, in order, under the names to be shown."""
+        by_name = {case.name: case for case in prepared}
+        return [replace(by_name[name], name=self.names.of(name)) for name in names]
+
+    def provenance(
+        self,
+        *,
+        seed: int,
+        device: str,
+        threads: int,  # of the processor, for the training
+        study: str | None = None,
+        trial: int | None = None,
+    ) -> Provenance:
+        """Where a training of these cases, on this machine, comes from."""
+        found = find_provenance(
+            data=self.split.data,
+            split=self.split.fingerprint,
+            seed=seed,
+            device=device,
+            threads=threads,
+            study=study,
+            trial=trial,
+        )
+        return found.model_copy(update={"pseudonyms": self.names.key or None})
 
     def folds(self) -> list[Split]:
         """The splits of all folds; without folds, the one split."""
@@ -68,7 +100,7 @@ def find_development_cases(environment: Environment) -> DevelopmentCases:
 
     Every file is hashed and every label map measured before, for the split is made of that. From
     here on test cases are not opened, but for `pictures`, which a person asks for. Raises DataError
-    for a folder that cannot be used.
+    for a folder that cannot be used, SettingsError for a key of pseudonyms that cannot.
     """
     runs = Runs(environment.common.runs)
     make_folder(runs.folder, "common.runs")
@@ -76,16 +108,19 @@ def find_development_cases(environment: Environment) -> DevelopmentCases:
     folder = environment.data.folder
     if folder is None:
         raise DataError("no data folder: give --data, or data.folder in the environment")
-    cache = SliceCache(runs.cache(environment), environment.data)
-    selected = select_cases(list_cases(folder), cache)
+    labelled = list_cases(folder)
+    names = find_shown_names(labelled, environment)
+    cache = SliceCache(runs.cache(environment), names.own(environment.data))
+    selected = select_cases(labelled, cache)
     split = split_selected(selected, environment.data)
     write_split(split, runs.evaluation_data(split.fingerprint))
     return DevelopmentCases(
-        environment=environment,
+        environment=environment.model_copy(update={"data": names.shown(environment.data)}),
         cache=cache,
         split=split,
         cases=tuple(selected.cases[name] for name in (*split.training, *split.validation)),
         selected=selected,
+        names=names,
     )
 
 

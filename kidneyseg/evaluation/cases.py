@@ -1,7 +1,7 @@
 """The cases that a model is evaluated on: those of its own split, found again in a data folder."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from kidneyseg.ct.cache import SliceCache
@@ -9,6 +9,7 @@ from kidneyseg.ct.cases import Case, list_cases
 from kidneyseg.ct.development import split_selected
 from kidneyseg.ct.label_sizes import SLICE_CLASSES_MM, TUMOR_CLASSES_ML, LabelSizeMemory
 from kidneyseg.ct.selection import SelectedCases, select_cases
+from kidneyseg.ct.shown_names import ShownNames, adopt_pseudonyms, find_shown_names
 from kidneyseg.ct.splits import Split, write_split
 from kidneyseg.errors import DataError
 from kidneyseg.evaluation.statistics import class_of
@@ -35,7 +36,7 @@ class SplitPart(StrEnum):
 class EvaluatedCase:
     """A case and what groups it with others."""
 
-    case: Case
+    case: Case  # under the name that is shown
     use: SplitPart  # training, validation or test: the split's; a model's own by `used_as`
     slice_mm: float
     tumor_ml: float
@@ -70,7 +71,8 @@ def find_evaluation_cases(
     The folder is selected from and split again as the model's own settings say. Raises DataError
     where that does not give the model's data and split to the letter: another folder's cases might
     have been trained on; and for validation cases on which this model, or the one that it is
-    compared with, was trained.
+    compared with, was trained. Cases have pseudonyms where the environment or the model says so;
+    raises SettingsError without the key of the model's.
     """
     if compared is not None:
         check_same_split(description, compared)
@@ -79,6 +81,7 @@ def find_evaluation_cases(
             raise DataError(
                 f"--split validation: {option} was trained on these cases, too; expected test"
             )
+    environment = adopt_pseudonyms(environment, description.provenance.pseudonyms, "the model")
     machine = environment.data.model_dump(include=MACHINE_PATHS)
     settings = description.preprocessing.model_copy(update=machine)
     if settings.folder is None:
@@ -86,8 +89,10 @@ def find_evaluation_cases(
     runs = Runs(environment.common.runs)
     make_folder(runs.folder, "common.runs")
     make_folder(runs.cache(environment), "data.cache")
-    cache = SliceCache(runs.cache(environment), settings)
-    selected = select_cases(list_cases(settings.folder), cache)
+    labelled = list_cases(settings.folder)
+    names = find_shown_names(labelled, environment)
+    cache = SliceCache(runs.cache(environment), names.own(settings))
+    selected = select_cases(labelled, cache)
     split = split_selected(selected, settings)
     _check_same(description, split, settings)
     write_split(split, runs.evaluation_data(split.fingerprint))
@@ -95,7 +100,7 @@ def find_evaluation_cases(
         part=part,
         split=split,
         settings=settings,
-        cases=tuple(_evaluated(part, split, selected, cache)),
+        cases=tuple(_evaluated(part, split, selected, cache, names)),
     )
 
 
@@ -140,22 +145,29 @@ def _hint(what: str) -> str:
 
 
 def _evaluated(
-    part: SplitPart, split: Split, selected: SelectedCases, cache: SliceCache
+    part: SplitPart,
+    split: Split,
+    selected: SelectedCases,
+    cache: SliceCache,
+    shown: ShownNames,
 ) -> Sequence[EvaluatedCase]:
-    """The wanted cases, in the order of the split's names."""
+    """The wanted cases by use, in the order of the names that are shown."""
     uses = {
         SplitPart.TRAINING: split.training,
         SplitPart.VALIDATION: split.validation,
         SplitPart.TEST: split.test,
     }
     names = {
-        name: use for use, some in uses.items() if part in (use, SplitPart.ALL) for name in some
+        name: use
+        for use, some in uses.items()
+        if part in (use, SplitPart.ALL)
+        for name in sorted(some, key=shown.of)
     }
     wanted = [selected.cases[name] for name in names]
     sizes = LabelSizeMemory(cache.folder / "label_sizes").of_cases(wanted)
     return [
         EvaluatedCase(
-            case=case.case,
+            case=replace(case.case, name=shown.of(case.case.name)),
             use=names[case.case.name],
             slice_mm=sizes[case.case.name].slice_mm,
             tumor_ml=sizes[case.case.name].tumor_ml(cache.settings),

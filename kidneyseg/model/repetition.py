@@ -9,6 +9,7 @@ import torch
 
 from kidneyseg.ct.development import DevelopmentCases
 from kidneyseg.ct.prepared_cases import PreparedCase
+from kidneyseg.ct.shown_names import adopt_pseudonyms
 from kidneyseg.errors import DataError, ModelError
 from kidneyseg.model.description import ModelDescription
 from kidneyseg.model.single_training import set_up, train_in
@@ -23,14 +24,16 @@ MACHINE = ("device", "gpu", "processor", "threads")  # of provenance: what last 
 def repeated_environment(described: ModelDescription, here: Environment) -> Environment:
     """The environment of the model's training, with this machine's paths and device.
 
-    Where memory had run out, with the small batch that was left. Raises ModelError for a model.json
-    that does not hold the training's settings.
+    Where memory had run out, with the small batch that was left; with pseudonyms where the model
+    has them. Raises ModelError for a model.json that does not hold the training's settings,
+    SettingsError without the key of its pseudonyms.
     """
     if described.training is None or described.evaluation is None:
         raise ModelError(
             "model.json does not hold the settings of its training; expected a model folder that "
             "this version or a later one has made"
         )
+    here = adopt_pseudonyms(here, described.provenance.pseudonyms, "the model")
     paths = {name: getattr(here.data, name) for name in MACHINE_PATHS}
     small_batch = {"small_batch_size": described.validation.small_batch_size}
     return Environment(

@@ -11,7 +11,6 @@ from kidneyseg.ct.prepared_cases import PreparedCase
 from kidneyseg.hyperparameters import Hyperparameters
 from kidneyseg.model.folder import copy_model
 from kidneyseg.model.recording import Recording, forget, record, resume
-from kidneyseg.provenance import find_provenance
 from kidneyseg.runs import Runs
 from kidneyseg.training.device import find_device
 from kidneyseg.training.results import EpochResult
@@ -33,7 +32,10 @@ def train_model(
     from its last finished epoch. One that was finished is done anew.
     """
     setup = set_up(found, hyperparameters, seed)
-    folder = Runs(found.environment.common.runs).training(setup.fingerprint)
+    # A folder of its own for each key of pseudonyms: no name is left from a training without.
+    key = found.names.key
+    place = digest((setup.fingerprint, key)) if key else setup.fingerprint
+    folder = Runs(found.environment.common.runs).training(place)
     yield from train_in(folder, found, prepared, setup, out)
 
 
@@ -71,12 +73,8 @@ def train_in(
         checkpoints=folder / "checkpoints",
         pictures=folder / "pictures" if common.pictures else None,
     )
-    provenance = find_provenance(
-        data=found.split.data,
-        split=found.split.fingerprint,
-        seed=setup.seed,
-        device=str(device),
-        threads=torch.get_num_threads(),
+    provenance = found.provenance(
+        seed=setup.seed, device=str(device), threads=torch.get_num_threads()
     )
     resume(training, recording)
     try:

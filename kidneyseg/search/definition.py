@@ -97,6 +97,7 @@ class StudyDefinition(Part):
     settings: ResultSettings
     data: str  # fingerprint of the data set
     split: str  # fingerprint of the split
+    pseudonyms: str = ""  # fingerprint of their key; empty: cases have their own names
     code: str = ""  # versions of this package and of Optuna; empty: begun before they were kept
 
     @property

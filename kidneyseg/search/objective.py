@@ -3,7 +3,7 @@
 import shutil
 import threading
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,6 @@ from kidneyseg.ct.prepared_cases import PreparedCase
 from kidneyseg.errors import DiskFullError, KidneysegError
 from kidneyseg.files import replacing_folder
 from kidneyseg.model.description import load_description
-from kidneyseg.provenance import Provenance, find_provenance
 from kidneyseg.runs import Runs
 from kidneyseg.search.artifact_stores import ArtifactStore
 from kidneyseg.search.artifacts import upload_model, upload_pictures
@@ -110,8 +109,8 @@ def run_trial(workplace: Workplace, trial: optuna.Trial) -> TrialEvents:
 
 def _order(workplace: Workplace, number: int, draw: Draw) -> TrialOrder:
     definition = workplace.study.definition
-    prepared = {case.name: case for case in workplace.cases.prepare()}
-    split = workplace.cases.split
+    cases, split = workplace.cases, workplace.cases.split
+    prepared = list(cases.prepare())
     return TrialOrder(
         data=definition.data_settings(),
         network=draw.network,
@@ -120,9 +119,15 @@ def _order(workplace: Workplace, number: int, draw: Draw) -> TrialOrder:
         hyperparameters=draw.hyperparameters,
         seed=draw.seed,
         cases=definition.cases,
-        training_cases=_folders(prepared, split.training),
-        validation_cases=_folders(prepared, split.validation),
-        provenance=_provenance(workplace, number, draw.seed),
+        training_cases=_folders(cases.shown(prepared, split.training)),
+        validation_cases=_folders(cases.shown(prepared, split.validation)),
+        provenance=cases.provenance(
+            seed=draw.seed,
+            device=workplace.device,
+            threads=workplace.threads,
+            study=workplace.study.name,
+            trial=number,
+        ),
         folder=workplace.runs.trial(workplace.study.name, number).absolute(),
         pictures=workplace.pictures,
         device=workplace.device,
@@ -130,8 +135,8 @@ def _order(workplace: Workplace, number: int, draw: Draw) -> TrialOrder:
     )
 
 
-def _folders(prepared: dict[str, PreparedCase], names: Sequence[str]) -> tuple[CaseFolder, ...]:
-    return tuple(CaseFolder(name=name, folder=prepared[name].folder.absolute()) for name in names)
+def _folders(cases: Iterable[PreparedCase]) -> tuple[CaseFolder, ...]:
+    return tuple(CaseFolder(name=case.name, folder=case.folder.absolute()) for case in cases)
 
 
 def _take_over_files(workplace: Workplace, trial: optuna.Trial) -> None:
@@ -206,19 +211,6 @@ def _tell(workplace: Workplace, trial: optuna.Trial, state: TrialState) -> None:
     shutil.rmtree(runs.checkpoints(study.name, trial.number), ignore_errors=True)
     with suppress(OSError):
         runs.crash(study.name, trial.number).unlink(missing_ok=True)
-
-
-def _provenance(workplace: Workplace, number: int, seed: int) -> Provenance:
-    definition = workplace.study.definition
-    return find_provenance(
-        data=definition.data,
-        split=definition.split,
-        seed=seed,
-        device=workplace.device,
-        threads=workplace.threads,
-        study=workplace.study.name,
-        trial=number,
-    )
 
 
 def _epoch_finished(number: int, order: TrialOrder, report: EpochReport) -> EpochFinished:

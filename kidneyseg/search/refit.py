@@ -15,7 +15,6 @@ from kidneyseg.ct.fingerprints import digest
 from kidneyseg.ct.slices import SliceDataset
 from kidneyseg.model.description import Refit, Validation, check_place
 from kidneyseg.model.folder import copy_model, describe_model, save_model
-from kidneyseg.provenance import find_provenance
 from kidneyseg.runs import Runs
 from kidneyseg.search.confirmation import Confirmed, Verdict, means_of_cases
 from kidneyseg.search.definition import CANDIDATE
@@ -39,7 +38,8 @@ def refit(
     check_place(out)
     setup = _setup(begun, chosen)
     found = find_device(device)
-    prepared = list(begun.cases.prepare())
+    split = begun.cases.split
+    prepared = begun.cases.shown(list(begun.cases.prepare()), (*split.training, *split.validation))
     slices = SliceDataset(prepared, setup.data.slice_size, setup.network.input_slices)
     training = Training(setup, slices.resident(found), slices.resident(found), found)
     folder = Runs(begun.cases.environment.common.runs).training(setup.fingerprint)
@@ -50,10 +50,7 @@ def refit(
     result = training.last
     if result is None:  # unreachable: there is one epoch at least
         return
-    split = begun.cases.split
-    provenance = find_provenance(
-        data=split.data,
-        split=split.fingerprint,
+    provenance = begun.cases.provenance(
         seed=setup.seed,
         device=str(found),
         threads=torch.get_num_threads(),

@@ -66,9 +66,8 @@ def revalidate(
         seed=description.provenance.seed,
         cases=definition.cases,
     )
-    by_name = {case.name: case for case in prepared}
     slices = SliceDataset(
-        [by_name[name] for name in begun.cases.split.validation],
+        begun.cases.shown(prepared, begun.cases.split.validation),
         setup.data.slice_size,
         setup.network.input_slices,
     )

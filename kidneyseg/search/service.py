@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from kidneyseg.cores import count_cores
 from kidneyseg.ct.development import DevelopmentCases, find_development_cases
+from kidneyseg.ct.shown_names import adopt_pseudonyms
 from kidneyseg.errors import StudyError
 from kidneyseg.runs import Runs
 from kidneyseg.search.artifact_stores import open_artifacts
@@ -11,7 +12,7 @@ from kidneyseg.search.definition import StudyPlan, check_same, code_version
 from kidneyseg.search.notes import refresh_note
 from kidneyseg.search.objective import Workplace
 from kidneyseg.search.storage import Storage
-from kidneyseg.search.studies import Study, load_study, open_study
+from kidneyseg.search.studies import Study, load_study, open_study, study_names
 from kidneyseg.settings import MACHINE_PATHS, Environment
 from kidneyseg.training.device import find_device
 
@@ -55,8 +56,11 @@ def begin_study(
     Raises DataError for data that cannot be used, StudyError when the study was begun otherwise.
     """
     find_device(environment.common.device)
+    check_pseudonyms(storage, name, environment)
     cases = find_development_cases(environment)
-    definition = plan.definition(environment, cases.split.data, cases.split.fingerprint)
+    definition = plan.definition(
+        cases.environment, cases.split.data, cases.split.fingerprint
+    ).model_copy(update={"pseudonyms": cases.names.key})
     study = open_study(storage, name, definition)
     refresh_note(study, cases.split)
     return BegunStudy(study=study, cases=cases)
@@ -65,21 +69,59 @@ def begin_study(
 def join_study(storage: Storage, name: str, machine: Environment) -> BegunStudy:
     """Join a study that is in the database, with the data and folders of this machine.
 
-    The settings that decide a result are the study's own. Raises StudyError when this machine's
-    data is not what the study was begun with.
+    The settings that decide a result are the study's own, and so are pseudonyms. Raises StudyError
+    when this machine's data is not what the study was begun with, SettingsError without the key of
+    its pseudonyms.
     """
     study = load_study(storage, name)
-    environment = study_environment(study, machine)
+    recorded = study.definition.pseudonyms
+    if machine.common.pseudonyms and not recorded:
+        raise _without_pseudonyms(name)
+    environment = adopt_pseudonyms(study_environment(study, machine), recorded, f"study {name!r}")
     cases = find_development_cases(environment)
     mine = study.definition.model_copy(
         update={
             "data": cases.split.data,
             "split": cases.split.fingerprint,
+            "pseudonyms": cases.names.key,
             "code": code_version(),
         }
     )
     check_same(name, study.definition, mine)
     return BegunStudy(study=study, cases=cases)
+
+
+def check_pseudonyms(storage: Storage, name: str, environment: Environment) -> None:
+    """Refuse to go on with a study under other names of cases than it was begun with.
+
+    Raises StudyError, and SettingsError without the key of its pseudonyms; makes no key.
+    """
+    if name not in study_names(storage):
+        return
+    recorded = load_study(storage, name).definition.pseudonyms
+    if environment.common.pseudonyms and not recorded:
+        raise _without_pseudonyms(name)
+    if recorded and not environment.common.pseudonyms:
+        raise StudyError(
+            f"study {name!r} was begun with pseudonyms for the names of cases; expected "
+            "common.pseudonyms = true (--set common.pseudonyms=true), or another study (--name)"
+        )
+    adopt_pseudonyms(environment, recorded, f"study {name!r}")
+
+
+def has_pseudonyms(storage: Storage, name: str) -> bool:
+    """Whether a study is there, is ours, and has pseudonyms."""
+    try:
+        return bool(load_study(storage, name).definition.pseudonyms)
+    except StudyError:
+        return False
+
+
+def _without_pseudonyms(name: str) -> StudyError:
+    return StudyError(
+        f"study {name!r} was begun without pseudonyms, and the database holds names of cases; "
+        "expected common.pseudonyms = false, or another study (--name)"
+    )
 
 
 def study_environment(study: Study, machine: Environment) -> Environment:

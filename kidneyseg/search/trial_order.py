@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, RootModel
+from pydantic import Field, RootModel, ValidationError
 
 from kidneyseg.ct.prepared_cases import Manifest, PreparedCase
+from kidneyseg.errors import PreparationError
 from kidneyseg.hyperparameters import Hyperparameters
 from kidneyseg.provenance import Provenance
 from kidneyseg.settings import (
@@ -25,9 +26,14 @@ class CaseFolder(Part):
     folder: Path
 
     def open(self) -> PreparedCase:
-        """Open it. Raises OSError or pydantic's ValidationError where it is no longer whole."""
-        text = (self.folder / "manifest.json").read_text(encoding="utf-8")
-        manifest = Manifest.model_validate_json(text)
+        """Open it. Raises OSError or PreparationError where it is no longer whole."""
+        path = self.folder / "manifest.json"
+        try:
+            manifest = Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+        except ValidationError:  # whose words hold parts of the file: of a name, too
+            raise PreparationError(
+                f"{path}: damaged; the same command prepares the case anew"
+            ) from None
         return PreparedCase(name=self.name, folder=self.folder, manifest=manifest)
 
 

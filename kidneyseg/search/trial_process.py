@@ -10,7 +10,6 @@ import os
 import queue
 import signal
 import threading
-import traceback
 from collections.abc import Generator
 from contextlib import closing
 from multiprocessing.connection import Connection
@@ -18,7 +17,7 @@ from multiprocessing.connection import Connection
 import torch
 
 from kidneyseg.ct.slices import SliceDataset
-from kidneyseg.errors import one_line
+from kidneyseg.errors import last_lines, one_line
 from kidneyseg.files import is_disk_full
 from kidneyseg.model.recording import Recording, record, resume
 from kidneyseg.runs import CRASH_FILE
@@ -35,8 +34,6 @@ from kidneyseg.search.trial_order import (
 from kidneyseg.training.device import find_device
 from kidneyseg.training.results import EpochResult, MeanLosses
 from kidneyseg.training.trainer import Training
-
-TRACEBACK_CHARACTERS = 4000
 
 
 def train_trial(order_json: str, pipe: Connection) -> None:
@@ -55,7 +52,7 @@ def train_trial(order_json: str, pipe: Connection) -> None:
     except Exception as error:  # noqa: BLE001 - whatever it dies of is told
         failed = Failed(
             reason=one_line(error),
-            traceback=_last_lines(error),
+            traceback=last_lines(error),
             disk_full=is_disk_full(error),
         )
         _send(pipe, failed)
@@ -138,7 +135,3 @@ def _send(pipe: Connection, message: Message) -> None:
         pipe.send_bytes(message.model_dump_json().encode())
     except BrokenPipeError:
         os._exit(1)  # the worker is gone
-
-
-def _last_lines(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error))[-TRACEBACK_CHARACTERS:]

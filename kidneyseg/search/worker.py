@@ -1,7 +1,6 @@
 """A worker: takes trials of a study, one after another, until the budget is reached."""
 
 import random
-import traceback
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -11,11 +10,13 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 
 from kidneyseg.errors import (
+    TRACEBACK_CHARACTERS,
     DiskFullError,
     KidneysegError,
     StorageLostError,
     StudyError,
     StudyStoppedError,
+    last_lines,
     one_line,
 )
 from kidneyseg.files import is_disk_full
@@ -39,7 +40,6 @@ MAX_FAILURES = 3  # trials of this worker that fail in a row before it stops
 MAX_REDRAWS = 3  # other points drawn, where one is trained already, before the worker waits for it
 POLL_SECONDS = 1.0  # between two looks while others work on the last trials
 TRACEBACK = "traceback"  # trial attribute: the last lines of why it failed
-TRACEBACK_CHARACTERS = 4000
 LONGEST_POLL_SECONDS = 15.0  # the same, of hundreds of workers
 CROWD = 8  # workers beyond which one waits a little before it asks for its first trial
 
@@ -127,12 +127,13 @@ class _Worker:
             if ended is None or ended.goes_on:
                 continue
             failures = failures + 1 if ended.state == State.FAIL else 0
+            shown = self.workplace.cases.names.scrub(ended.reason)
             if failures:
-                stop_where_all_fail(study, ended.reason)
+                stop_where_all_fail(study, shown)
             if failures >= MAX_FAILURES:
                 raise KidneysegError(
                     f"study {study.name!r}: {failures} trials in a row failed, the last one: "
-                    f"{ended.reason}"
+                    f"{shown}"
                 )
 
     def _shall_stop(self) -> bool:
@@ -230,17 +231,21 @@ class _Worker:
             remove_surplus_models(place.study, place.store, place.runs, place.keep_best, ended)
 
     def _end_failed(self, trial: optuna.Trial, error: Exception) -> None:
-        """A training that went wrong has failed; one whose process died may be tried again."""
-        place, words = self.workplace, one_line(error)
-        last_lines = _last_lines(error, place.runs.crash(place.study.name, trial.number))
+        """A training that went wrong has failed; one whose process died may be tried again.
+
+        With pseudonyms, what is told to the database names no case.
+        """
+        place, scrub = self.workplace, self.workplace.cases.names.scrub
+        reason = scrub(one_line(error))
+        told = scrub(_told(error, place.runs.crash(place.study.name, trial.number)))
         with suppress(UpdateFinishedTrialError):  # taken over meanwhile
-            if last_lines:
-                trial.set_user_attr(TRACEBACK, last_lines)
-                note_failure(trial, words, last_lines)
+            if told:
+                trial.set_user_attr(TRACEBACK, told)
+                note_failure(trial, reason, told)
         if isinstance(error, TrialProcessDiedError):
-            reap_trial(place.study, trial._trial_id, words)
+            reap_trial(place.study, trial._trial_id, reason)
         else:
-            end_trial(place.study, trial._trial_id, f"failed: {words}")
+            end_trial(place.study, trial._trial_id, f"failed: {reason}")
 
     def _pause(self) -> None:
         if self.workplace.stopping.wait(POLL_SECONDS) or self.heart.shall_stop_now:
@@ -261,13 +266,14 @@ def _full_disk_told(workplace: Workplace) -> Iterator[None]:
         raise
 
 
-def _last_lines(error: Exception, crash: Path) -> str:
+def _told(error: Exception, crash: Path) -> str:
+    """The last lines of where it went wrong; of a process that died, what it left itself."""
     if isinstance(error, TrialFailedError):
         return error.traceback
     if isinstance(error, TrialProcessDiedError):
         with suppress(OSError):
             return crash.read_text(encoding="utf-8", errors="replace")[-TRACEBACK_CHARACTERS:]
-    return "".join(traceback.format_exception(error))[-TRACEBACK_CHARACTERS:]
+    return last_lines(error)
 
 
 class _Redrawn(Exception):  # noqa: N818 - nothing is wrong

@@ -84,8 +84,8 @@ class EpochSums:
 
     @property
     def dice_of_case(self) -> dict[str, float]:
-        """The Dice of each volume, by case."""
-        return dict(zip(self._case_names, self._dice.per_volume(), strict=True))
+        """The Dice of each volume, by case; sorted, for the order of pseudonyms tells nothing."""
+        return dict(sorted(zip(self._case_names, self._dice.per_volume(), strict=True)))
 
     @property
     def dice(self) -> float:

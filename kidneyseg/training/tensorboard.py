@@ -47,7 +47,7 @@ class TensorBoardLog:
 
     def add_pictures(self, pictures: Mapping[str, NDArray[np.uint8]], epoch: int) -> None:
         """Write pictures, (H, W, 3), by name, to the validation log."""
-        for name, picture in pictures.items():
+        for name, picture in sorted(pictures.items(), key=lambda item: item[0]):
             self._validation.add_image(name, picture, epoch, dataformats="HWC")
 
 

@@ -81,6 +81,13 @@ def test_each_event_is_one_line_whatever_it_says() -> None:
     assert told[0]["reason"] == "a\nb"
 
 
+def test_reasons_are_told_as_they_may_be_shown() -> None:
+    stream = io.StringIO()
+    log = JsonLog("lr_loss", stream, scrub=lambda text: text.replace("a", "case-1"))
+    log.show(FAILED)
+    assert json.loads(stream.getvalue())["reason"] == "case-1\nb"
+
+
 def test_numbers_that_json_does_not_have_are_null() -> None:
     epoch = EpochFinished(
         trial=1,

@@ -1,15 +1,17 @@
 """One training outside a search: its best epoch is kept, with where it comes from."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from kidneyseg.ct.development import DevelopmentCases
+from kidneyseg.ct.development import DevelopmentCases, find_development_cases
 from kidneyseg.hyperparameters import Hyperparameters
 from kidneyseg.model.folder import load_model
 from kidneyseg.model.single_training import train_model
+from kidneyseg.settings import Environment
 from kidneyseg.training.results import EpochResult
 from kidneyseg.training.setup import TrainingSetup
 from kidneyseg.training.trainer import Training
@@ -85,3 +87,28 @@ def test_a_stopped_training_keeps_the_best_so_far(longer: DevelopmentCases, tmp_
     del epochs
     model = load_model(tmp_path / "model", CPU)
     assert model.description.validation.epoch == 1
+
+
+def test_pseudonyms_change_names_and_no_number(
+    environment_in: Callable[[Path], Environment], tmp_path: Path
+) -> None:
+    """And nothing lies in its folder that a training without them has left there."""
+    environment = environment_in(tmp_path / "runs")
+    folders: list[Path] = []
+    for pseudonyms in (False, True):
+        common = environment.common.model_copy(update={"pseudonyms": pseudonyms})
+        found = find_development_cases(environment.model_copy(update={"common": common}))
+        train(found, tmp_path / f"model_{pseudonyms}")
+        folders += set((tmp_path / "runs" / "trainings").iterdir()) - set(folders)
+    assert len(folders) == 2
+    named, hidden = (load_model(tmp_path / f"model_{one}", CPU) for one in (False, True))
+    first, second = named.description, hidden.description
+    assert first.weights_sha256 == second.weights_sha256
+    assert list(first.validation.dice_of_case.values()) == list(
+        second.validation.dice_of_case.values()
+    )
+    assert first.provenance.pseudonyms is None
+    assert second.provenance.pseudonyms == found.names.key
+    for folder, is_named in zip(folders, (True, False), strict=True):
+        contents = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+        assert any(b"case_0000" in content for content in contents) is is_named

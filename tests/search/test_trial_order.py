@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from kidneyseg.ct.development import DevelopmentCases
+from kidneyseg.errors import PreparationError, last_lines
 from kidneyseg.search.objective import Workplace
 from kidneyseg.search.storage import Storage
 from kidneyseg.search.trial_order import (
@@ -107,12 +108,13 @@ def test_a_case_is_opened_as_it_was_prepared(tiny_cases: DevelopmentCases) -> No
 
 
 @pytest.mark.parametrize(
-    ("manifest", "error"), [(None, FileNotFoundError), ("{}", ValidationError)]
+    ("manifest", "error"), [(None, FileNotFoundError), ('{"case": "Adam"}', PreparationError)]
 )
 def test_a_case_that_is_no_longer_whole_is_refused(
     tmp_path: Path, manifest: Any, error: type[Exception]
 ) -> None:
     if manifest is not None:
         (tmp_path / "manifest.json").write_text(manifest)
-    with pytest.raises(error):
+    with pytest.raises(error) as caught:
         CaseFolder(name="a", folder=tmp_path).open()
+    assert "Adam" not in last_lines(caught.value)  # nor a part of a name, which no one could find

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import torch
 
-from kidneyseg.errors import TrainingError
+from kidneyseg.errors import TRACEBACK_CHARACTERS, TrainingError
 from kidneyseg.search import trial_process
 from kidneyseg.search.objective import Workplace
 from kidneyseg.search.storage import Storage
 from kidneyseg.search.training_process import training_process
 from kidneyseg.search.trial_order import EpochReport, Failed, Message, Resumed, TrialOrder
-from kidneyseg.search.trial_process import TRACEBACK_CHARACTERS, train_trial
+from kidneyseg.search.trial_process import train_trial
 from kidneyseg.training.trainer import Training
 
 BuildOrder = Callable[..., TrialOrder]
@@ -127,14 +127,16 @@ def test_whatever_it_dies_of_is_told_with_its_last_lines(
     order: TrialOrder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
-        raise MemoryError("the first line\n" + "x" * 2 * TRACEBACK_CHARACTERS + "\nthe last line")
+        raise MemoryError("the first line\n" + ("x" * 99 + "\n") * 80 + "the last line")
 
     monkeypatch.setattr(trial_process, "Training", broken)
     (told,) = in_this_process(order, monkeypatch)
     assert told["kind"] == "failed"
     assert told["reason"] == "MemoryError: the first line"
     assert told["traceback"].endswith("the last line\n")
-    assert len(told["traceback"]) == TRACEBACK_CHARACTERS
+    *cut, _ = told["traceback"].splitlines()
+    assert set(cut) == {"x" * 99}  # whole lines: no part of a name is left at the beginning
+    assert TRACEBACK_CHARACTERS - 100 <= len(told["traceback"]) <= TRACEBACK_CHARACTERS
 
 
 def test_a_training_that_cannot_go_on_says_so_in_its_own_words(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import optuna
@@ -13,6 +14,7 @@ import pytest
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
+from kidneyseg.ct.shown_names import ShownNames
 from kidneyseg.errors import (
     DiskFullError,
     KidneysegError,
@@ -112,6 +114,28 @@ def test_real_trials_run_and_are_told(storage: Storage, build_workplace: BuildWo
     trials = workplace.study.optuna.trials
     assert [event.dice for event in ended] == [trial.value for trial in trials]
     assert [len(trial.intermediate_values) for trial in trials] == [2, 2]
+
+
+@pytest.mark.usefixtures("quick_trials")
+def test_with_pseudonyms_only_the_display_is_told_a_name(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ShownNames(key="k", mentions={"Adam": "case-1"})
+    hidden = replace(workplace, cases=replace(workplace.cases, names=names))
+    fail_with(TrialFailedError("no scan of Adam", "Traceback: Adam"), monkeypatch)
+    events = work(hidden, 9)
+    reasons = [event.reason for event in islice(events, 6) if isinstance(event, TrialFinished)]
+    assert reasons == ["no scan of Adam"] * 3
+    with pytest.raises(KidneysegError, match=r"no scan of case-1$"):
+        next(events)
+    assert outcomes(workplace) == ["failed: no scan of case-1"] * 3
+    attributes = [trial.user_attrs for trial in workplace.study.optuna.trials]
+    assert {each["traceback"] for each in attributes} == {"Traceback: case-1"}
+    storage = workplace.study.storage
+    noted = str(storage.optuna.get_study_system_attrs(workplace.study.id))
+    assert "case-1" in noted
+    assert "Adam" not in noted
+    assert "case-1" in str(read_order(storage, workplace.study.id).stop)
 
 
 @pytest.mark.usefixtures("quick_trials")

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import (
     EventAccumulator,
@@ -62,3 +63,13 @@ def test_an_interrupted_log_holds_the_epochs_before(
         log.add(results[0])
         raise KeyboardInterrupt
     assert list(read(tmp_path / "validation")["dice"]) == [1]
+
+
+def test_pictures_lie_in_the_order_of_the_names_shown(tmp_path: Path) -> None:
+    """Not in that of the cases, which is that of their own names."""
+    picture = np.zeros((4, 4, 3), np.uint8)
+    with TensorBoardLog(tmp_path) as log:
+        log.add_pictures({"case-b": picture, "case-a": picture}, 1)
+    (events,) = (tmp_path / "validation").glob("events*")
+    content = events.read_bytes()
+    assert 0 < content.index(b"case-a") < content.index(b"case-b")

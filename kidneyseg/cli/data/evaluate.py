@@ -57,6 +57,7 @@ def evaluate(
     Example: kidneyseg evaluate --model best/ --data kits19/data --pictures figures/
     """
     from kidneyseg.cli.phantoms import with_data
+    from kidneyseg.ct.shown_names import adopt_pseudonyms
     from kidneyseg.evaluation.cases import SplitPart, find_evaluation_cases
     from kidneyseg.model.folder import load_model
     from kidneyseg.model.mask_steps import MaskSteps
@@ -69,10 +70,13 @@ def evaluate(
     device = find_device(choices.environment.common.device)
     folders = [model] if compare is None else [model, compare]
     models = [load_model(folder, device) for folder in folders]
-    _check_places(csv, pictures)
+    _check_places(csv, pictures, wanted=choices.environment.common.pictures)
+    here = with_data(choices.environment)
+    for each in models:
+        here = adopt_pseudonyms(here, each.description.provenance.pseudonyms, "the model")
     found = find_evaluation_cases(
         models[0].description,
-        with_data(choices.environment),
+        here,
         SplitPart(split),
         None if compare is None else models[1].description,
     )
@@ -93,8 +97,13 @@ def evaluate(
     _log(several, choices.runs)
 
 
-def _check_places(csv: Path | None, pictures: Path | None) -> None:
+def _check_places(csv: Path | None, pictures: Path | None, *, wanted: bool) -> None:
     """Refuse places that cannot be written before anything is read: a look is not taken back."""
+    if pictures is not None and not wanted:
+        raise CorrectableError(
+            f"--pictures {pictures}: common.pictures = false switches them off; expected one of "
+            "the two"
+        )
     if csv is not None:
         if csv.is_dir():
             raise CorrectableError(f"--csv {csv}: a folder; expected a file to write")

@@ -30,7 +30,7 @@ def begin(
     from kidneyseg.ct.development import find_development_cases
     from kidneyseg.search.definition import load_plan
     from kidneyseg.search.grid import check_grid
-    from kidneyseg.search.service import begin_study, check_budget
+    from kidneyseg.search.service import begin_study, check_budget, check_pseudonyms
     from kidneyseg.search.storage import open_storage
     from kidneyseg.search.studies import study_names
     from kidneyseg.search.without_effect import without_effect
@@ -42,6 +42,7 @@ def begin(
     for sentence in without_effect(plan, choices.environment):
         typer.echo(f"warning: {sentence}", err=True)
     opened = open_storage(storage_address(storage, choices.runs))
+    check_pseudonyms(opened, name or plan.name, choices.environment)
     environment = with_data(choices.environment)
     if (name or plan.name) not in study_names(opened):
         prepare(find_development_cases(environment))  # data that fail leave no study behind
@@ -114,7 +115,9 @@ def work_here(
     )
     budget = begun.study.n_trials if n_trials is None else n_trials
     display = (
-        JsonLog(begun.study.name) if log_format == LogFormat.JSON else build_display(begun, budget)
+        JsonLog(begun.study.name, scrub=begun.cases.names.scrub)
+        if log_format == LogFormat.JSON
+        else build_display(begun, budget)
     )
     workplaces = [
         begun.workplace(device, place, len(devices)) for place, device in enumerate(devices)

@@ -31,8 +31,11 @@ def report(
 
     choices = Choices(environment, None, [])
     opened = open_storage(storage_address(storage, choices.runs), create=False)
-    wishes = Wishes(pseudonyms=pseudonyms, pictures=not no_pictures)
-    made = make_report(opened, study, choices.environment.common, out, wishes)
+    common = choices.environment.common
+    wishes = Wishes(
+        pseudonyms=pseudonyms or common.pseudonyms, pictures=common.pictures and not no_pictures
+    )
+    made = make_report(opened, study, common, out, wishes)
     typer.echo(
         f"study {study}: trial {made.best} is the best, validation Dice {made.dice:.4f}; written "
         f"to {out} ({size_words(made.size_bytes)})"

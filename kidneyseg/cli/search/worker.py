@@ -18,7 +18,7 @@ from kidneyseg.cli.search.begin import (
     summarize,
     work_here,
 )
-from kidneyseg.errors import CorrectableError, StudyStoppedError
+from kidneyseg.errors import CorrectableError, DataError, StudyStoppedError
 from kidneyseg.runs import Runs
 
 if TYPE_CHECKING:
@@ -88,7 +88,8 @@ def worker(
             patience = opened.patience
             metrics.watch_database(lambda: patience.is_waiting, lambda: patience.outages)
         while True:
-            for begun in _open_studies(opened, study, machine, say, wait=wait):
+            told = _told_as(log_format, opened, machine)
+            for begun in _open_studies(opened, study, machine, told, wait=wait):
                 prepare(begun.cases, log_format)
                 try:
                     work_here(begun, devices, None, log_format, metrics)
@@ -106,7 +107,7 @@ def _open_studies(
     opened: "Storage",
     study: str | None,
     machine: "Environment",
-    say: Callable[[str], object],
+    leave_out: Callable[[str, CorrectableError], object],
     *,
     wait: bool,
 ) -> "Iterator[BegunStudy]":
@@ -126,7 +127,31 @@ def _open_studies(
         except CorrectableError as error:
             if study is not None:
                 raise
-            say(f"left out: {error}")
+            leave_out(name, error)
             continue
         if by_name or count_finished(begun) < order.n_trials:
             yield begun
+
+
+def _told_as(
+    log_format: LogFormat, opened: "Storage", machine: "Environment"
+) -> Callable[[str, CorrectableError], object]:
+    """How it is told that a study is left out.
+
+    Logs that programs collect say nothing of files where cases have pseudonyms.
+    """
+    from kidneyseg.search.service import has_pseudonyms
+
+    say = say_as(log_format)
+
+    def leave_out(name: str, error: CorrectableError) -> None:
+        hidden = machine.common.pseudonyms or has_pseudonyms(opened, name)
+        if log_format == LogFormat.JSON and hidden and isinstance(error, DataError):
+            say(
+                f"left out: study {name}: its data cannot be used here; kidneyseg-search worker "
+                f"--study {name} says why"
+            )
+        else:
+            say(f"left out: {error}")
+
+    return leave_out

@@ -53,11 +53,15 @@ def make_report(
 
 
 def gather(record: StudyRecord, common: CommonSettings, wishes: Wishes) -> Material:
-    """What a page is made of; with pseudonyms, no name of a case is left in it."""
+    """What a page is made of; with pseudonyms, no name of a case is left in it.
+
+    A study that was begun with pseudonyms knows no other names: they stay as they are.
+    """
+    hidden = bool(record.definition.pseudonyms)
     runs = Runs(common.runs)
     at_hand = find_split(runs, record.definition.split)
     pictures, why_not = _pictures(record, common, wishes)
-    if wishes.pseudonyms:
+    if wishes.pseudonyms and not hidden:
         record, pictures = _renamed(record, pictures, at_hand, runs)
     return Material(
         record=record,
@@ -65,7 +69,7 @@ def gather(record: StudyRecord, common: CommonSettings, wishes: Wishes) -> Mater
         split=at_hand,
         pictures=pictures,
         why_no_pictures=why_not,
-        pseudonyms=wishes.pseudonyms,
+        pseudonyms=wishes.pseudonyms or hidden,
         made=datetime.now(UTC),
     )
 

@@ -61,6 +61,16 @@ def test_reasons_go_where_the_names_are_not_known(build_record: BuildRecord) -> 
     assert hidden.trials[2].outcome == LEFT_OUT
 
 
+def test_a_study_with_pseudonyms_keeps_its_own(build_record: BuildRecord, tmp_path: Path) -> None:
+    record = study_of(build_record, ["failed: case-1: bad"])
+    definition = record.definition.model_copy(update={"pseudonyms": "f" * 64})
+    object.__setattr__(record, "definition", definition)
+    material = gather(record, CommonSettings(runs=tmp_path), Wishes(pseudonyms=True))
+    assert material.pseudonyms
+    assert material.record is record
+    assert not (tmp_path / "pseudonyms.key").exists()
+
+
 def test_a_page_with_pseudonyms_holds_no_name(build_record: BuildRecord, tmp_path: Path) -> None:
     record = study_of(build_record, ["failed: Cain: bad"])
     definition = record.definition.model_copy(update={"split": SPLIT.fingerprint})
