@@ -13,7 +13,8 @@ from kidneyseg.ct.prepared_cases import PreparedCase
 from kidneyseg.ct.process_pool import count_processes
 from kidneyseg.ct.selection import SelectedCases, select_cases
 from kidneyseg.ct.slices import SliceDataset
-from kidneyseg.ct.splits import Split, split_cases, write_split
+from kidneyseg.ct.split_records import record_split
+from kidneyseg.ct.splits import Split, split_cases
 from kidneyseg.errors import DataError
 from kidneyseg.runs import Runs, make_folder
 from kidneyseg.settings import DataSettings, Environment
@@ -77,7 +78,7 @@ def find_development_cases(environment: Environment) -> DevelopmentCases:
     cache = SliceCache(runs.cache(environment), environment.data)
     selected = select_cases(list_cases(folder), cache)
     split = split_selected(selected, environment.data)
-    write_split(split, runs.evaluation_data(split.fingerprint))
+    record_split(split, runs)
     return DevelopmentCases(
         environment=environment,
         cache=cache,
@@ -90,8 +91,10 @@ def find_development_cases(environment: Environment) -> DevelopmentCases:
 def split_selected(selected: SelectedCases, settings: DataSettings) -> Split:
     """Split cases as the settings say: by a file of nnU-Net's, or our own way."""
     if settings.splits_file is not None:
-        return import_split(settings.splits_file, settings.fold, selected, settings.split_seed)
-    if settings.fold and settings.folds is None:
+        split = import_split(settings.splits_file, settings.fold, selected, settings.split_seed)
+    elif settings.fold and settings.folds is None:
         raise DataError(f"data.fold = {settings.fold}: expected data.folds or data.splits_file too")
-    names, data = list(selected.cases), selected.fingerprint
-    return split_cases(names, settings, data, selected.patients, selected.strata)
+    else:
+        names, data = list(selected.cases), selected.fingerprint
+        split = split_cases(names, settings, data, selected.patients, selected.strata)
+    return split.model_copy(update={"scans": selected.scans})

@@ -26,6 +26,11 @@ class SelectedCases:
         return data_fingerprint(list(self.cases.values()))
 
     @property
+    def scans(self) -> dict[str, str]:
+        """How the SHA-256 of each case's scan begins, by its name."""
+        return {name: case.imaging[:16] for name, case in self.cases.items()}
+
+    @property
     def patients(self) -> dict[str, str]:
         """The patient of each case, by its name."""
         return {name: case.case.patient for name, case in self.cases.items()}

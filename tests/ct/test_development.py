@@ -13,7 +13,7 @@ from kidneyseg.ct.development import find_development_cases
 from kidneyseg.ct.splits import read_split
 from kidneyseg.errors import DataError
 from kidneyseg.runs import Runs
-from kidneyseg.settings import Environment
+from kidneyseg.settings import CommonSettings, Environment
 
 N_CASES = 5  # 3 / 1 / 1
 
@@ -150,4 +150,6 @@ def test_a_case_left_out_is_in_no_split(environment: Environment) -> None:
     split = find_development_cases(environment.model_copy(update={"data": data})).split
     names = split.training + split.validation + split.test
     assert sorted(names) == ["case_00000", "case_00001", "case_00002", "case_00004"]
-    assert split.data != find_development_cases(environment).split.data
+    elsewhere = CommonSettings(runs=environment.common.runs / "elsewhere")
+    whole = environment.model_copy(update={"common": elsewhere})
+    assert split.data != find_development_cases(whole).split.data
