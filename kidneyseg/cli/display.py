@@ -62,6 +62,12 @@ def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T
             progress.advance(task)
 
 
+def warn(sentence: str | None) -> None:
+    """Print a warning, if there is one."""
+    if sentence is not None:
+        stderr_console().print(f"warning: {sentence}", markup=False)
+
+
 def show_epochs(epochs: "Iterable[EpochResult]", max_epochs: int) -> None:
     """Print a line for every epoch, above a bar in a terminal."""
     console = stderr_console()

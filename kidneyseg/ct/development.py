@@ -13,7 +13,7 @@ from kidneyseg.ct.prepared_cases import PreparedCase
 from kidneyseg.ct.process_pool import count_processes
 from kidneyseg.ct.selection import SelectedCases, select_cases
 from kidneyseg.ct.slices import SliceDataset
-from kidneyseg.ct.split_records import record_split
+from kidneyseg.ct.split_records import NO_TEST, record_split
 from kidneyseg.ct.splits import Split, split_cases
 from kidneyseg.errors import DataError
 from kidneyseg.runs import Runs, make_folder
@@ -29,6 +29,11 @@ class DevelopmentCases:
     split: Split
     cases: tuple[CaseFingerprint, ...]  # training and validation, in that order
     selected: SelectedCases  # with the test cases
+
+    @property
+    def warning(self) -> str | None:
+        """What a person should know of the split before anything is trained on it; or None."""
+        return None if self.split.test else NO_TEST
 
     def prepare(self, *, hashes: bool = False) -> Generator[PreparedCase, None, None]:
         """Yield each case from the cache, prepared first where it is missing or damaged.

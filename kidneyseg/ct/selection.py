@@ -86,7 +86,7 @@ def _check_scans_differ(cases: Mapping[str, CaseFingerprint]) -> None:
         first = first_of.setdefault(case.imaging, name)
         if first != name:
             raise DataError(
-                f"{case.case.imaging}: {name} has the same scan as {first}; parted by the split, it "
-                "would tell the test what training saw. Take one away, or leave it out: "
+                f"{case.case.imaging}: {name} has the same scan as {first}; parted by the split, "
+                "it would tell the test what training saw. Take one away, or leave it out: "
                 f'data.exclude=["{name}"]'
             )

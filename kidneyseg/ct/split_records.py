@@ -12,6 +12,7 @@ from kidneyseg.ct.splits import Split, read_split, write_split
 from kidneyseg.errors import DataError
 from kidneyseg.runs import Runs
 
+NO_TEST = "data.splits_file names all cases: none is left for the test"
 NAMED = 3  # opened cases, in a message
 
 

@@ -9,7 +9,7 @@ from kidneyseg.ct.cases import Case, list_cases
 from kidneyseg.ct.development import split_selected
 from kidneyseg.ct.label_sizes import SLICE_CLASSES_MM, TUMOR_CLASSES_ML, LabelSizeMemory
 from kidneyseg.ct.selection import SelectedCases, select_cases
-from kidneyseg.ct.split_records import record_split
+from kidneyseg.ct.split_records import NO_TEST, record_split
 from kidneyseg.ct.splits import Split
 from kidneyseg.errors import DataError
 from kidneyseg.evaluation.statistics import class_of
@@ -84,6 +84,8 @@ def find_evaluation_cases(
     selected = select_cases(list_cases(settings.folder), cache)
     split = split_selected(selected, settings)
     _check_same(description, split, settings)
+    if part == SplitPart.TEST and not split.test:
+        raise DataError(f"--split test: {NO_TEST}; expected training or validation")
     record_split(split, runs)
     return EvaluationCases(
         part=part,

@@ -145,6 +145,19 @@ def test_a_file_of_nnunets_decides_the_split(environment: Environment, tmp_path:
     assert found.split.test == ("case_00001", "case_00003")
 
 
+def test_a_file_that_leaves_no_test_case_is_warned_of(
+    environment: Environment, tmp_path: Path
+) -> None:
+    assert find_development_cases(environment).warning is None
+    path = tmp_path / "splits_final.json"
+    names = [f"case_{number:05d}" for number in range(N_CASES)]
+    path.write_text(json.dumps([{"train": names[1:], "val": names[:1]}]))
+    data = environment.data.model_copy(update={"splits_file": path})
+    common = CommonSettings(runs=tmp_path / "elsewhere")
+    found = find_development_cases(Environment(data=data, common=common))
+    assert found.warning == "data.splits_file names all cases: none is left for the test"
+
+
 def test_a_case_left_out_is_in_no_split(environment: Environment) -> None:
     data = environment.data.model_copy(update={"exclude": ("case_00003",)})
     split = find_development_cases(environment.model_copy(update={"data": data})).split

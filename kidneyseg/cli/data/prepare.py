@@ -33,7 +33,7 @@ def prepare(
 
     Example: kidneyseg prepare kits19/data --environment cluster
     """
-    from kidneyseg.cli.display import track
+    from kidneyseg.cli.display import track, warn
     from kidneyseg.ct.contact_sheet import write_contact_sheet
     from kidneyseg.ct.development import find_development_cases
     from kidneyseg.ct.nnunet_splits import export_splits as write_splits
@@ -43,6 +43,7 @@ def prepare(
             raise CorrectableError(f"{path}: expected a name that ends in {suffix}")
     choices = Choices(environment, data, set_ or [])
     found = find_development_cases(choices.environment)
+    warn(found.warning)
     if export_splits is not None:
         folds = found.folds()
         write_splits(folds, export_splits)
