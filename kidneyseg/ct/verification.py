@@ -143,7 +143,7 @@ def _check_labels(checked: CheckedCase, path: Path, settings: DataSettings) -> L
         raise no_kidney(path)
     place = f"{box.geometry.shape} {box.first} {box.labels.shape}".encode()
     checked.labels_hash = hashlib.sha256(place + box.labels.tobytes()).hexdigest()
-    for kind, message in note_anatomy(box, settings.kidney_labels):
+    for kind, message in note_anatomy(box, settings.kidney_labels, settings.tumor_labels):
         checked.add(kind, message)
     return box
 
