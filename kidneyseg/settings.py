@@ -28,6 +28,7 @@ class DataSettings(Part):
     folder: Path | None = None  # of cases, or their table (ct/layouts.py); else phantoms are made
     cache: Path | None = None  # where prepared slices lie; default: below runs/
     kidney_labels: tuple[int, ...] = (1, 2)  # label values counted as kidney: tumour is kidney
+    other_labels: tuple[int, ...] = ()  # known label values counted as background: other organs
     downsampling: int | None = Field(default=None, ge=1, le=16)  # in-plane, each dimension
     spacing_mm: float | None = Field(default=None, gt=0, le=20)  # in-plane, instead of downsampling
     slice_size: tuple[int, int]  # (rows, columns) a slice is padded or cropped to
@@ -55,6 +56,10 @@ class DataSettings(Part):
             raise ValueError(f"slice_size {list(self.slice_size)}: at least 16 x 16")
         if not self.kidney_labels or min(self.kidney_labels) < 1:
             raise ValueError(f"kidney_labels {list(self.kidney_labels)}: whole numbers from 1 up")
+        if min(self.other_labels, default=1) < 1:
+            raise ValueError(f"other_labels {list(self.other_labels)}: whole numbers from 1 up")
+        if both := sorted({*self.kidney_labels} & {*self.other_labels}):
+            raise ValueError(f"other_labels {both}: in kidney_labels, too; expected them in one")
         if self.folds is not None and self.splits_file is not None:
             raise ValueError("give folds or splits_file, not both")
         if self.folds is not None and self.fold >= self.folds:

@@ -80,7 +80,7 @@ class Kind(Enum):
     UNKNOWN_LABELS = (
         "unknown labels",
         Severity.ERROR,
-        "name all that count as kidney in data.kidney_labels, and set others to 0",
+        "name what counts as kidney in data.kidney_labels, known others in data.other_labels",
     )
     NO_KIDNEY = "no kidney", Severity.ERROR, "label it, or take the case away"
     DUPLICATE = (

@@ -46,9 +46,9 @@ def test_the_test_cases_are_never_read(
 ) -> None:
     read = []
 
-    def remember(case: Case, kidney_labels: tuple[int, ...]) -> CaseVolumes:
+    def remember(case: Case, *labels: tuple[int, ...]) -> CaseVolumes:
         read.append(case.name)
-        return read_case(case, kidney_labels)
+        return read_case(case, *labels)
 
     monkeypatch.setattr(cache_module, "read_case", remember)
     found = find_development_cases(environment)
