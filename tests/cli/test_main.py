@@ -88,6 +88,10 @@ def test_what_a_person_can_put_right_is_one_line_and_exit_code_2(
         ),
         (["phantom", "out", "--cases", "0"], ["--cases 0"]),
         (["phantom", "out", "--cases", "1", "--size", "huge"], ["huge", "small or full"]),
+        (
+            ["phantom", "out", "--from-segmentations", "labels", "--size", "small"],
+            ["--size small", "--from-segmentations", "leave it out"],
+        ),
         (["prepare", "nowhere"], ["nowhere", "no such data folder"]),
         (["train", "--set", "learning_rate=0"], ["learning_rate = 0", "greater than 0"]),
     ],
