@@ -44,6 +44,19 @@ def test_a_damaged_case_is_made_anew(data: Path, workplace: Path) -> None:
     assert damaged.read_bytes() == whole
 
 
+@pytest.mark.parametrize("name", ["imaging", "segmentation"])
+def test_bad_data_name_the_command_that_checks_all_of_it(
+    data: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    for case in data.iterdir():
+        path = case / f"{name}.nii.gz"
+        path.write_bytes(path.read_bytes()[:-9])
+    assert kidneyseg(["prepare", str(data), *SETTINGS]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{name}.nii.gz: cut or damaged (" in line
+    assert line.endswith(f"; fetch it again; kidneyseg verify {data} checks every case")
+
+
 def test_filters_are_settings(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert kidneyseg(["prepare", str(data), "--set", "data.max_tumor_fraction=0.2"]) == 0
     assert capsys.readouterr().out.startswith("24 slices of 2 cases")
