@@ -106,6 +106,12 @@ def test_the_same_for_the_other_program(
         assert word in said[0]
 
 
+def test_help_says_what_small_phantoms_lack(capsys: pytest.CaptureFixture[str]) -> None:
+    assert kidneyseg(["phantom", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "slices of 3 to 5 mm alone, no kidney that the field of view cuts" in said
+
+
 def test_debug_shows_the_traceback(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert kidneyseg_search(["--debug", "status"]) == 2
     assert "Traceback" in capsys.readouterr().err

@@ -17,8 +17,8 @@ def phantom(
     size: Annotated[
         str | None,
         typer.Option(
-            help="small (192 x 192, for a laptop: slices of 3 to 5 mm alone, no field of view that "
-            "is cut) or full (512 x 512, KiTS19's spacings and slice counts).",
+            help="small (192 x 192, for a laptop: slices of 3 to 5 mm alone, no kidney that the "
+            "field of view cuts) or full (512 x 512, KiTS19's spacings and slice counts).",
             show_default="small",
         ),
     ] = None,
