@@ -55,8 +55,8 @@ def draw_cases(n_cases: int) -> Iterator[tuple[Mask, Mask, Spacing]]:
 
 def read_cases(labels: Path, n_cases: int) -> Iterator[tuple[Mask, Mask, Spacing]]:
     """Label maps of a folder, and a prediction of them."""
-    for seed, path in enumerate(find_segmentations(labels)[:n_cases]):
-        volume = read_labels(path)
+    for seed, labelled in enumerate(find_segmentations(labels)[:n_cases]):
+        volume = read_labels(labelled.path)
         truth = np.ascontiguousarray(volume.array > 0)
         yield truth, predict(truth, seed), volume.geometry.spacing_mm
 

@@ -34,7 +34,7 @@ from kidneyseg.ct.cases import Case, list_cases
 from kidneyseg.ct.fingerprints import CaseFingerprint, digest
 from kidneyseg.ct.preparation import PreparedSlices
 from kidneyseg.ct.prepared_cases import PreparedCase, store_case
-from kidneyseg.ct.slices import SliceBatch, SliceDataset
+from kidneyseg.ct.slices import SliceDataset, collate
 from kidneyseg.phantom.data_set import find_segmentations, write_phantoms, write_phantoms_around
 from kidneyseg.phantom.drawing import PhantomSize
 from kidneyseg.settings import DataSettings
@@ -105,15 +105,10 @@ def by_mmap(prepared: list[PreparedCase], order: list[int]) -> Iterator[int]:
 
 def by_loader(dataset: SliceDataset, order: list[int], loaders: int) -> Iterator[int]:
     loader = DataLoader(
-        dataset, batch_size=BATCH_SIZE, sampler=order, collate_fn=join, num_workers=loaders
+        dataset, batch_size=BATCH_SIZE, sampler=order, collate_fn=collate, num_workers=loaders
     )
     for batch in loader:
         yield len(batch.images)
-
-
-def join(parts: list[SliceBatch]) -> SliceBatch:
-    names = ("images", "labels", "inside", "volumes")
-    return SliceBatch(**{name: torch.cat([getattr(one, name) for one in parts]) for name in names})
 
 
 def by_training(dataset: SliceDataset, order: list[int], device: torch.device) -> Iterator[int]:

@@ -35,6 +35,8 @@ class DataSettings(Part):
     """Where prepared slices lie: a node's own disk, say. By default `cache` in the runs folder."""
     kidney_labels: tuple[int, ...] = (1, 2)
     """Label values that count as kidney: KiTS19's 2 is tumour."""
+    other_labels: tuple[int, ...] = ()
+    """Known label values that count as background: other organs in the same label map."""
     downsampling: int | None = Field(default=None, ge=1, le=16)
     """Whole factor in each in-plane dimension, by area. Give this or `spacing_mm`."""
     spacing_mm: float | None = Field(default=None, gt=0, le=20)
@@ -80,6 +82,10 @@ class DataSettings(Part):
             raise ValueError(f"slice_size {list(self.slice_size)}: at least 16 x 16")
         if not self.kidney_labels or min(self.kidney_labels) < 1:
             raise ValueError(f"kidney_labels {list(self.kidney_labels)}: whole numbers from 1 up")
+        if min(self.other_labels, default=1) < 1:
+            raise ValueError(f"other_labels {list(self.other_labels)}: whole numbers from 1 up")
+        if both := sorted({*self.kidney_labels} & {*self.other_labels}):
+            raise ValueError(f"other_labels {both}: in kidney_labels, too; expected them in one")
         if self.folds is not None and self.splits_file is not None:
             raise ValueError("give folds or splits_file, not both")
         if self.folds is not None and self.fold >= self.folds:

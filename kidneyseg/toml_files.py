@@ -3,6 +3,7 @@
 Every refusal names the file, the key, the wrong value and what was expected.
 """
 
+import json
 import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -46,6 +47,8 @@ def describe(model: type[BaseModel], detail: ErrorDetails) -> str:
     if detail["type"] == "union_tag_not_found":
         discriminator = detail["ctx"]["discriminator"].strip("'")
         return f"{key}.{discriminator} is missing"
+    if detail["type"] == "tuple_type":
+        return f"{key} = {detail['input']!r}: expected a list{_as_list(detail['input'])}"
     expected = detail["msg"].removeprefix("Value error, ")
     expected = expected.replace("Input should be ", "expected ")
     if not key or isinstance(detail["input"], dict):
@@ -102,6 +105,17 @@ def _parse_value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+def _as_list(value: object) -> str:
+    """What a person who gave no list may have meant; a shell takes the quotes out of one."""
+    if isinstance(value, str):
+        items: list[object] = [item.strip(" \"'") for item in value.strip("[]").split(",")]
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        items = [value]
+    else:
+        return ""
+    return f", as in {json.dumps(items)}"
 
 
 def _place(

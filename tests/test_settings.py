@@ -40,6 +40,8 @@ def test_the_defaults_are_the_reports() -> None:
         ({"slice_size": (256, 15)}, "at least 16 x 16"),
         ({"kidney_labels": ()}, "whole numbers from 1 up"),
         ({"kidney_labels": (0, 1)}, "whole numbers from 1 up"),
+        ({"other_labels": (0,)}, "whole numbers from 1 up"),
+        ({"other_labels": (3, 2)}, r"other_labels \[2\]: in kidney_labels, too"),
         ({"downsampling": 0}, "downsampling"),
         ({"test_fraction": 0}, "test_fraction"),
         ({"test_fraction": 1}, "test_fraction"),

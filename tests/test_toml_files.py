@@ -93,6 +93,19 @@ def test_what_is_not_toml_is_refused_by_name(tmp_path: Path, content: bytes) -> 
                 "string as an integer"
             ),
         ),
+        *(
+            (
+                Environment,
+                {"data": {**DATA, key: given}},
+                f"some.toml: data.{key} = {given!r}: expected a list{example}",
+            )
+            for key, given, example in (
+                ("exclude", "case_00000", ', as in ["case_00000"]'),
+                ("exclude", "[case_00000, case_00001]", ', as in ["case_00000", "case_00001"]'),
+                ("kidney_labels", 1, ", as in [1]"),
+                ("exclude", True, ""),
+            )
+        ),
         (
             Environment,
             {"data": {"slice_size": [64, 64]}},

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+LINE_SECONDS = 30.0  # between two lines of progress in a pipe
+
 
 def stderr_console() -> Console:
     """A console on stderr; plain, and never wrapped, where it is not a terminal."""
@@ -43,23 +45,41 @@ def stderr_console() -> Console:
 
 
 def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-    """Pass items on and show how far it is: a bar in a terminal, a closing line in a pipe."""
+    """Pass items on and show how far it is: a bar in a terminal.
+
+    In a pipe, a line every half minute and a closing one.
+    """
     console = stderr_console()
     if total is None and isinstance(items, Sized):
         total = len(items)
     if not console.is_terminal:
-        count = 0
-        for item in items:
-            count += 1
-            yield item
-        if count:
-            console.print(f"{what}: {count}")
+        yield from _track_in_lines(items, what, total, console)
         return
     with _progress(console) as progress:
         task = progress.add_task(what, total=total)
         for item in items:
             yield item
             progress.advance(task)
+
+
+def _track_in_lines(
+    items: Iterable[T], what: str, total: int | None, console: Console
+) -> Iterator[T]:
+    count, told = 0, time.monotonic()
+    for item in items:
+        count += 1
+        yield item
+        if time.monotonic() - told >= LINE_SECONDS and count != total:
+            told = time.monotonic()
+            console.print(f"{what}: {count}" if total is None else f"{what}: {count} of {total}")
+    if count:
+        console.print(f"{what}: {count}")
+
+
+def warn(sentence: str | None) -> None:
+    """Print a warning, if there is one."""
+    if sentence is not None:
+        stderr_console().print(f"warning: {sentence}", markup=False)
 
 
 def show_epochs(epochs: "Iterable[EpochResult]", max_epochs: int) -> None:

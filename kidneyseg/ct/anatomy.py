@@ -15,7 +15,6 @@ from scipy import ndimage
 from kidneyseg.ct.findings import Kind
 from kidneyseg.ct.volumes import Geometry, Volume
 
-TUMOUR = 2  # KiTS19's label; with 1 for kidney
 LARGE_TUMOUR = 0.1225  # of kidney and tumour; the report's 136 of 210 cases lie below
 SMALLEST_PART_ML = 5.0
 MOST_PARTS = 8  # the largest ones are looked at
@@ -82,18 +81,20 @@ def count_labels(box: LabelBox) -> NDArray[np.int64]:  # (256,)
     return counts
 
 
-def note_anatomy(box: LabelBox, kidney_labels: tuple[int, ...]) -> Iterator[tuple[Kind, str]]:
+def note_anatomy(
+    box: LabelBox, kidney_labels: tuple[int, ...], tumor_labels: tuple[int, ...]
+) -> Iterator[tuple[Kind, str]]:
     """Yield what is odd about the kidneys: a kind, and where."""
-    kidney = np.isin(np.arange(256), kidney_labels)[box.labels]
+    kidney = _having(box, kidney_labels)
     yield from _note_ends(kidney, box)
     yield from _note_parts(find_parts(kidney, box.first[2], box.geometry))
-    if {1, TUMOUR} <= set(kidney_labels):
-        fraction = float((box.labels == TUMOUR).sum() / kidney.sum())
-        if fraction > LARGE_TUMOUR:
-            yield (
-                Kind.LARGE_TUMOUR,
-                f"tumour is {fraction:.4f} of kidney and tumour, above {LARGE_TUMOUR}",
-            )
+    tumour = _having(box, tumor_labels)
+    fraction = float(tumour.sum() / (kidney | tumour).sum())
+    if fraction > LARGE_TUMOUR:
+        yield (
+            Kind.LARGE_TUMOUR,
+            f"tumour is {fraction:.4f} of kidney and tumour, above {LARGE_TUMOUR}",
+        )
 
 
 def find_parts(
@@ -124,6 +125,10 @@ def find_parts(
         for number in order
         if sizes[number] * voxel_ml >= SMALLEST_PART_ML
     ]
+
+
+def _having(box: LabelBox, labels: tuple[int, ...]) -> NDArray[np.bool_]:
+    return np.isin(np.arange(256), labels)[box.labels]
 
 
 def _part(

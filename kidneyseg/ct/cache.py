@@ -104,7 +104,7 @@ class SliceCache:
             made_meanwhile = self.find(case, hashes=hashes)
             if made_meanwhile is not None:
                 return made_meanwhile
-            volumes = read_case(case.case, self.settings.kidney_labels)
+            volumes = read_case(case.case, self.settings.kidney_labels, self.settings.other_labels)
             slices = prepare_slices(volumes, self.settings)
             try:
                 with replacing_folder(folder) as temporary:

@@ -62,30 +62,42 @@ def list_cases(data: Path) -> list[Case]:
     return cases
 
 
-def read_case(case: Case, kidney_labels: tuple[int, ...]) -> CaseVolumes:
+def read_case(
+    case: Case, kidney_labels: tuple[int, ...], other_labels: tuple[int, ...] = ()
+) -> CaseVolumes:
     """Read scan and labels; every voxel with one of `kidney_labels` is kidney.
 
     Raises DataError when either file is damaged, their grids differ, a label is unknown
-    (neither 0 nor one of `kidney_labels`), or no voxel is kidney.
+    (neither 0 nor one of those given), or no voxel is kidney.
     """
     labels = read_labels(case.segmentation)
     scan = read_scan(case.imaging)
     check_same_grid(case.segmentation, scan.geometry, labels.geometry)
     voxels = labels.array.ravel(order="K")
-    check_labels(case.segmentation, np.unique(voxels[voxels > 0]).tolist(), kidney_labels)
-    kidney = labels.array > 0
-    if not kidney.any():
+    present = set(np.unique(voxels[voxels > 0]).tolist())
+    check_labels(case.segmentation, present, kidney_labels, other_labels)
+    if present.isdisjoint(kidney_labels):
         raise no_kidney(case.segmentation)
+    if present <= {*kidney_labels}:
+        kidney = labels.array > 0
+    else:
+        kidney = np.isin(np.arange(256), kidney_labels)[labels.array]
     return CaseVolumes(scan_hu=scan.array, kidney=kidney, geometry=scan.geometry)
 
 
-def check_labels(path: Path, present: Collection[int], kidney_labels: tuple[int, ...]) -> None:
-    """Refuse labels that are neither 0 nor one of `kidney_labels`. Raises CaseError."""
-    unknown = set(present) - {0, *kidney_labels}
+def check_labels(
+    path: Path,
+    present: Collection[int],
+    kidney_labels: tuple[int, ...],
+    other_labels: tuple[int, ...] = (),
+) -> None:
+    """Refuse labels that are neither 0 nor one of those given. Raises CaseError."""
+    unknown = set(present) - {0, *kidney_labels, *other_labels}
     if unknown:
         raise CaseError(
             f"{path}: holds the labels {sorted(unknown)}; expected 0 and "
-            f"{list(kidney_labels)} (data.kidney_labels)",
+            f"{list(kidney_labels)} (data.kidney_labels) or {list(other_labels)} "
+            "(data.other_labels: known, counted as background)",
             Kind.UNKNOWN_LABELS,
         )
 

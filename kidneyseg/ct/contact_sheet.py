@@ -44,7 +44,7 @@ class DrawCase:
 
     def __call__(self, case: CaseFingerprint) -> CasePictures:
         """Read a case and draw it. Raises DataError as `read_case` does."""
-        volumes = read_case(case.case, self.settings.kidney_labels)
+        volumes = read_case(case.case, self.settings.kidney_labels, self.settings.other_labels)
         slice_mm, row_mm, column_mm = volumes.geometry.spacing_mm
         k = int(volumes.kidney.sum(axis=(1, 2)).argmax())
         row = int(volumes.kidney.sum(axis=(0, 2)).argmax())

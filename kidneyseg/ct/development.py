@@ -14,7 +14,8 @@ from kidneyseg.ct.process_pool import count_processes
 from kidneyseg.ct.selection import SelectedCases, select_cases
 from kidneyseg.ct.shown_names import AS_THEY_ARE, ShownNames, find_shown_names
 from kidneyseg.ct.slices import SliceDataset
-from kidneyseg.ct.splits import Split, split_cases, write_split
+from kidneyseg.ct.split_records import NO_TEST, record_split
+from kidneyseg.ct.splits import Split, split_cases
 from kidneyseg.errors import DataError
 from kidneyseg.provenance import Provenance, find_provenance
 from kidneyseg.runs import Runs, make_folder
@@ -35,6 +36,11 @@ class DevelopmentCases:
     cases: tuple[CaseFingerprint, ...]  # training and validation, in that order
     selected: SelectedCases  # with the test cases
     names: ShownNames = AS_THEY_ARE
+
+    @property
+    def warning(self) -> str | None:
+        """What a person should know of the split before anything is trained on it; or None."""
+        return None if self.split.test else NO_TEST
 
     def prepare(self, *, hashes: bool = False) -> Generator[PreparedCase, None, None]:
         """Yield each case from the cache, prepared first where it is missing or damaged.
@@ -113,7 +119,7 @@ def find_development_cases(environment: Environment) -> DevelopmentCases:
     cache = SliceCache(runs.cache(environment), names.own(environment.data))
     selected = select_cases(labelled, cache)
     split = split_selected(selected, environment.data)
-    write_split(split, runs.evaluation_data(split.fingerprint))
+    record_split(split, runs)
     return DevelopmentCases(
         environment=environment.model_copy(update={"data": names.shown(environment.data)}),
         cache=cache,
@@ -127,8 +133,10 @@ def find_development_cases(environment: Environment) -> DevelopmentCases:
 def split_selected(selected: SelectedCases, settings: DataSettings) -> Split:
     """Split cases as the settings say: by a file of nnU-Net's, or our own way."""
     if settings.splits_file is not None:
-        return import_split(settings.splits_file, settings.fold, selected, settings.split_seed)
-    if settings.fold and settings.folds is None:
+        split = import_split(settings.splits_file, settings.fold, selected, settings.split_seed)
+    elif settings.fold and settings.folds is None:
         raise DataError(f"data.fold = {settings.fold}: expected data.folds or data.splits_file too")
-    names, data = list(selected.cases), selected.fingerprint
-    return split_cases(names, settings, data, selected.patients, selected.strata)
+    else:
+        names, data = list(selected.cases), selected.fingerprint
+        split = split_cases(names, settings, data, selected.patients, selected.strata)
+    return split.model_copy(update={"scans": selected.scans})

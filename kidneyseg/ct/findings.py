@@ -80,7 +80,7 @@ class Kind(Enum):
     UNKNOWN_LABELS = (
         "unknown labels",
         Severity.ERROR,
-        "name all that count as kidney in data.kidney_labels, and set others to 0",
+        "name what counts as kidney in data.kidney_labels, known others in data.other_labels",
     )
     NO_KIDNEY = "no kidney", Severity.ERROR, "label it, or take the case away"
     DUPLICATE = (
@@ -111,7 +111,11 @@ class Kind(Enum):
     )
     FIRST_SLICE = "first slice", Severity.NOTE, "nothing: the field of view ends in the kidney"
     LAST_SLICE = "last slice", Severity.NOTE, "nothing: the field of view ends in the kidney"
-    LARGE_TUMOUR = "large tumour", Severity.NOTE, "nothing; the report left such cases out"
+    LARGE_TUMOUR = (
+        "large tumour",
+        Severity.NOTE,
+        "nothing; the report left such cases out (data.tumor_labels says which labels are tumour)",
+    )
 
     def __init__(self, words: str, severity: Severity, cure: str) -> None:
         self.words = words

@@ -53,7 +53,13 @@ def import_split(path: Path, fold: int, selected: SelectedCases, seed: int) -> S
         if not used[use]:
             raise DataError(f"{path}: fold {fold} names no case for {use}; expected at least one")
     _check_apart(path, used, selected.patients)
-    return Split(data=selected.fingerprint, seed=seed, **used)
+    return Split(
+        data=selected.fingerprint,
+        seed=seed,
+        training=used["training"],
+        validation=used["validation"],
+        test=used["test"],
+    )
 
 
 def export_splits(splits: Sequence[Split], path: Path) -> None:

@@ -5,6 +5,7 @@ one thing at a time, and a process that dies (the system may end one for its mem
 """
 
 import signal
+import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -100,12 +101,23 @@ def _interrupts_blocked() -> Iterator[None]:
     """What is started here never sees Ctrl-C: it reaches the parent too, which ends the others.
 
     Blocked and not ignored: one that comes meanwhile reaches the parent at the end of the block.
+    Where another thread (of numpy, say) takes it meanwhile, it waits for the end all the same: a
+    process half started would end in a traceback.
     """
+    taken: list[int] = []
+    in_main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT) if in_main else None
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    if handler is not None:
+        signal.signal(signal.SIGINT, lambda number, _: taken.append(number))
     try:
         yield
     finally:
+        if handler is not None:
+            signal.signal(signal.SIGINT, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if taken:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _serve(pipe: connection.Connection, work: Callable[[T], R]) -> None:

@@ -1,6 +1,6 @@
 """Which labelled cases of a data folder are used at all, and what is known of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kidneyseg.ct.cache import SliceCache
@@ -26,6 +26,11 @@ class SelectedCases:
         return data_fingerprint(list(self.cases.values()))
 
     @property
+    def scans(self) -> dict[str, str]:
+        """How the SHA-256 of each case's scan begins, by its name."""
+        return {name: case.imaging[:16] for name, case in self.cases.items()}
+
+    @property
     def patients(self) -> dict[str, str]:
         """The patient of each case, by its name."""
         return {name: case.case.patient for name, case in self.cases.items()}
@@ -34,7 +39,8 @@ class SelectedCases:
 def select_cases(labelled: Sequence[Case], cache: SliceCache) -> SelectedCases:
     """Take the cases that include, exclude and max_tumor_fraction leave.
 
-    Raises DataError for a name that is no case's, and where fewer than three are left.
+    Raises DataError for a name that is no case's, for two cases with the same scan, and where fewer
+    than three are left.
     """
     settings = cache.settings
     named = _named(labelled, settings)
@@ -46,6 +52,7 @@ def select_cases(labelled: Sequence[Case], cache: SliceCache) -> SelectedCases:
         for case in known
         if sizes[case.case.name].tumor_fraction(settings) <= most
     }
+    _check_scans_differ(cases)
     if len(cases) < min(3, len(labelled)):
         raise DataError(
             f"data.include, exclude and max_tumor_fraction leave {len(cases)} of {len(labelled)} "
@@ -70,3 +77,16 @@ def _named(labelled: Sequence[Case], settings: DataSettings) -> list[Case]:
             )
     wanted = (set(settings.include) or names) - set(settings.exclude)
     return [case for case in labelled if case.name in wanted]
+
+
+def _check_scans_differ(cases: Mapping[str, CaseFingerprint]) -> None:
+    """Refuse two cases whose scans are the same file: the split may part them."""
+    first_of: dict[str, str] = {}
+    for name, case in cases.items():
+        first = first_of.setdefault(case.imaging, name)
+        if first != name:
+            raise DataError(
+                f"{case.case.imaging}: {name} has the same scan as {first}; parted by the split, "
+                "it would tell the test what training saw. Take one away, or leave it out: "
+                f'data.exclude=["{name}"]'
+            )

@@ -45,6 +45,16 @@ class SliceBatch:
         return self.labels.unsqueeze(1).float() / LABEL_SCALE
 
 
+def collate(batches: Sequence[SliceBatch]) -> SliceBatch:
+    """Join batches in their order: the `collate_fn` of a DataLoader over a `SliceDataset`."""
+    return SliceBatch(
+        images=torch.cat([batch.images for batch in batches]),
+        labels=torch.cat([batch.labels for batch in batches]),
+        inside=torch.cat([batch.inside for batch in batches]),
+        volumes=torch.cat([batch.volumes for batch in batches]),
+    )
+
+
 def image_input(
     images_hu: Tensor,  # (N, C, rows, columns), HU
     hu_window: tuple[float, float],
@@ -57,7 +67,8 @@ def image_input(
 class SliceDataset(Dataset[SliceBatch]):
     """Slices of several cases, by number: slice number -> (case, slice of the case).
 
-    `dataset[i]` is one slice as a batch of one; `dataset.batch(indices)` gathers many at once.
+    `dataset[i]` is one slice as a batch of one; `dataset.batch(indices)` gathers many at once. In
+    torch's way: `DataLoader(dataset, batch_size=4, shuffle=True, collate_fn=collate)`.
     Slices larger than `slice_size` are cropped about their centre, smaller ones padded with air.
     """
 

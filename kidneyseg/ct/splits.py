@@ -27,6 +27,7 @@ class Split(Part):
     training: tuple[str, ...]
     validation: tuple[str, ...]
     test: tuple[str, ...]
+    scans: dict[str, str] = {}  # by case name: how the SHA-256 of its scan's file begins
 
     @property
     def fingerprint(self) -> str:
@@ -98,9 +99,10 @@ def write_split(split: Split, path: Path) -> None:
                 f"{path}: the data folder has changed since this split was made (cases of the same "
                 "names hold something else); restore it, or name another runs folder (common.runs)"
             )
-        if recorded != split:
+        if recorded.fingerprint != split.fingerprint or recorded.seed != split.seed:
             raise DataError(f"{path}: holds another split; keep it, and name another runs folder")
-        return
+        if recorded.scans or not split.scans:  # files of earlier releases hold no scans yet
+            return
     written = SplitFile(**split.model_dump(), sha256=split.fingerprint)
     write_text(path, written.model_dump_json(indent=2) + "\n")
 

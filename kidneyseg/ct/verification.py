@@ -138,12 +138,13 @@ def _check_labels(checked: CheckedCase, path: Path, settings: DataSettings) -> L
     del volume
     counts = count_labels(box)
     with checked.taking_errors(path):
-        check_labels(path, np.flatnonzero(counts).tolist(), settings.kidney_labels)
+        present = np.flatnonzero(counts).tolist()
+        check_labels(path, present, settings.kidney_labels, settings.other_labels)
     if not counts[list(settings.kidney_labels)].any():
         raise no_kidney(path)
     place = f"{box.geometry.shape} {box.first} {box.labels.shape}".encode()
     checked.labels_hash = hashlib.sha256(place + box.labels.tobytes()).hexdigest()
-    for kind, message in note_anatomy(box, settings.kidney_labels):
+    for kind, message in note_anatomy(box, settings.kidney_labels, settings.tumor_labels):
         checked.add(kind, message)
     return box
 

@@ -48,6 +48,7 @@ DAMAGE: tuple[type[Exception], ...] = (
     gzip.BadGzipFile,
     igzip_lib.IsalError,  # type: ignore[assignment]  # the stub makes an instance of it
 )
+HEADER_BYTES = 348
 SILENT = logging.getLogger(__name__)  # takes nibabel's remarks on headers
 SILENT.disabled = True
 
@@ -199,8 +200,11 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 
 def _read_header(path: Path, stream: IO[bytes]) -> nib.Nifti1Header:
     """Read the header and check it, also for what nibabel would mend without a word."""
+    binary = stream.read(HEADER_BYTES)
+    if len(binary) < HEADER_BYTES:
+        raise EOFError(f"{len(binary)} bytes, expected a header of {HEADER_BYTES}")
     try:
-        block = nib.Nifti1Header(stream.read(348), check=False)
+        block = nib.Nifti1Header(binary, check=False)
         sizes_mm = block["pixdim"][1:4].tolist()
         block.check_fix(logger=SILENT)  # before extensions are looked for
         stream.seek(0)

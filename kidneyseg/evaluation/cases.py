@@ -10,7 +10,8 @@ from kidneyseg.ct.development import split_selected
 from kidneyseg.ct.label_sizes import SLICE_CLASSES_MM, TUMOR_CLASSES_ML, LabelSizeMemory
 from kidneyseg.ct.selection import SelectedCases, select_cases
 from kidneyseg.ct.shown_names import ShownNames, adopt_pseudonyms, find_shown_names
-from kidneyseg.ct.splits import Split, write_split
+from kidneyseg.ct.split_records import NO_TEST, record_split
+from kidneyseg.ct.splits import Split
 from kidneyseg.errors import DataError
 from kidneyseg.evaluation.statistics import class_of
 from kidneyseg.model.description import ModelDescription
@@ -95,7 +96,9 @@ def find_evaluation_cases(
     selected = select_cases(labelled, cache)
     split = split_selected(selected, settings)
     _check_same(description, split, settings)
-    write_split(split, runs.evaluation_data(split.fingerprint))
+    if part == SplitPart.TEST and not split.test:
+        raise DataError(f"--split test: {NO_TEST}; expected training or validation")
+    record_split(split, runs)
     return EvaluationCases(
         part=part,
         split=split,

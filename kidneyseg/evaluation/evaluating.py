@@ -47,7 +47,8 @@ def evaluate_cases(
     Raises DataError for a case that cannot be read.
     """
     for case in found.cases:
-        volumes = read_case(case.case, found.settings.kidney_labels)
+        settings = found.settings
+        volumes = read_case(case.case, settings.kidney_labels, settings.other_labels)
         yield tuple(_evaluate(model, case, volumes, steps, pictures=pictures) for model in models)
 
 

@@ -88,6 +88,10 @@ def test_what_a_person_can_put_right_is_one_line_and_exit_code_2(
         ),
         (["phantom", "out", "--cases", "0"], ["--cases 0"]),
         (["phantom", "out", "--cases", "1", "--size", "huge"], ["huge", "small or full"]),
+        (
+            ["phantom", "out", "--from-segmentations", "labels", "--size", "small"],
+            ["--size small", "--from-segmentations", "leave it out"],
+        ),
         (["prepare", "nowhere"], ["nowhere", "no such data folder"]),
         (["train", "--set", "learning_rate=0"], ["learning_rate = 0", "greater than 0"]),
     ],
@@ -100,6 +104,12 @@ def test_the_same_for_the_other_program(
     assert len(said) == 1
     for word in ("kidneyseg: ", *words):
         assert word in said[0]
+
+
+def test_help_says_what_small_phantoms_lack(capsys: pytest.CaptureFixture[str]) -> None:
+    assert kidneyseg(["phantom", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "slices of 3 to 5 mm alone, no kidney that the field of view cuts" in said
 
 
 def test_debug_shows_the_traceback(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kidneyseg.cli.main import kidneyseg
+from kidneyseg.cli.main import kidneyseg, kidneyseg_search
 from kidneyseg.ct.volumes import write_kits19_case
 
 SHAPE = (12, 40, 40)
@@ -44,6 +44,19 @@ def test_a_damaged_case_is_made_anew(data: Path, workplace: Path) -> None:
     assert damaged.read_bytes() == whole
 
 
+@pytest.mark.parametrize("name", ["imaging", "segmentation"])
+def test_bad_data_name_the_command_that_checks_all_of_it(
+    data: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    for case in data.iterdir():
+        path = case / f"{name}.nii.gz"
+        path.write_bytes(path.read_bytes()[:-9])
+    assert kidneyseg(["prepare", str(data), *SETTINGS]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{name}.nii.gz: cut or damaged (" in line
+    assert line.endswith(f"; fetch it again; kidneyseg verify {data} checks every case")
+
+
 def test_filters_are_settings(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert kidneyseg(["prepare", str(data), "--set", "data.max_tumor_fraction=0.2"]) == 0
     assert capsys.readouterr().out.startswith("24 slices of 2 cases")
@@ -61,6 +74,32 @@ def test_the_folds_are_exported(
     assert [len(fold["val"]) for fold in json.loads(path.read_text())] == [1, 1, 1, 1]
     again = ["--set", f"data.splits_file={path}", "--set", "data.fold=3"]
     assert kidneyseg(["prepare", str(data), *again]) == 0
+
+
+NAMES = [f"case_0000{number}" for number in range(5)]
+NO_TEST = "warning: data.splits_file names all cases: none is left for the test\n"
+
+
+@pytest.fixture
+def everyone(data: Path, workplace: Path) -> list[str]:
+    """Arguments that name a split without a test case."""
+    path = workplace / "splits_final.json"
+    path.write_text(json.dumps([{"train": NAMES[1:], "val": NAMES[:1]}]))
+    return ["--set", f"data.splits_file={path}", *SETTINGS]
+
+
+def test_a_split_without_test_cases_is_warned_of_once(
+    data: Path, everyone: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert kidneyseg(["prepare", str(data), *everyone]) == 0
+    assert capsys.readouterr().err == f"{NO_TEST}cases prepared: 5\n"
+    study = ["--study", "lr_loss", "--n-trials", "1", "--data", str(data)]
+    assert kidneyseg_search(["submit", *study, *everyone]) == 0
+    assert capsys.readouterr().err.count(NO_TEST) == 1
+    small = ["network.filters=2", "training.max_epochs=1", "common.device=cpu"]
+    options = [f"--set={setting}" for setting in small]
+    assert kidneyseg(["train", "--data", str(data), *everyone, *options]) == 0
+    assert capsys.readouterr().err.count(NO_TEST) == 1
 
 
 def test_a_contact_sheet_shows_all_volumes(data: Path, workplace: Path) -> None:

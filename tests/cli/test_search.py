@@ -210,7 +210,7 @@ def test_without_data_phantoms_are_made_and_said(
     arguments = ["run", "--study", "lr_loss", "--n-trials", "1", *TINY, SHORT]
     assert kidneyseg_search(arguments) == 0
     assert "phantom scans in runs/phantom" in capsys.readouterr().err
-    cases = sorted(path.name for path in Path("runs/phantom").iterdir())
+    cases = sorted(path.name for path in Path("runs/phantom").glob("case_*"))
     assert cases == ["case_00000", "case_00001", "case_00002"]
     before = Path("runs/phantom/case_00000/imaging.nii.gz").stat().st_mtime_ns
     assert kidneyseg_search(arguments) == 0

@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections.abc import Iterator
 
 import pytest
 from rich.console import Console
@@ -47,6 +48,26 @@ def test_a_pipe_gets_plain_lines_and_no_bar(
 ) -> None:
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     assert progress(capsys) == "cases prepared: 3\n"
+
+
+def test_a_pipe_gets_a_line_every_half_minute(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    clock = [0.0]  # seconds
+    monkeypatch.setattr("kidneyseg.cli.display.time.monotonic", lambda: clock[0])
+
+    def cases() -> Iterator[float]:
+        for seconds in (0, 20, 31, 59, 60, 100, 131):
+            clock[0] = seconds
+            yield seconds
+
+    assert len(list(track(cases(), "cases checked", 7))) == 7
+    assert capsys.readouterr().err.splitlines() == [
+        "cases checked: 3 of 7",
+        "cases checked: 6 of 7",
+        "cases checked: 7",
+    ]
 
 
 def test_a_long_line_is_never_broken_in_a_pipe(

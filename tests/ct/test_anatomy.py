@@ -33,8 +33,10 @@ def stored(folder: Path, labels: NDArray[np.uint8]) -> Volume[np.uint8]:
     return read_labels(folder / "segmentation.nii.gz")
 
 
-def notes(folder: Path, labels: NDArray[np.uint8]) -> dict[Kind, str]:
-    return dict(note_anatomy(cut_to_labels(stored(folder, labels)), (1, 2)))
+def notes(
+    folder: Path, labels: NDArray[np.uint8], tumor_labels: tuple[int, ...] = (2,)
+) -> dict[Kind, str]:
+    return dict(note_anatomy(cut_to_labels(stored(folder, labels)), (1, 2), tumor_labels))
 
 
 def test_two_kidneys_in_their_places_are_nothing_to_note(tmp_path: Path) -> None:
@@ -113,11 +115,20 @@ def test_a_large_tumour(tmp_path: Path, n_tumour: int, expected: dict[Kind, str]
     assert notes(tmp_path, labels) == expected
 
 
-def test_labels_of_ones_own_have_no_tumour(tmp_path: Path) -> None:
+def test_which_labels_are_tumour_is_said(tmp_path: Path) -> None:
     labels = draw(RIGHT)
     labels[LEFT] = 2  # here the left kidney
-    box = cut_to_labels(stored(tmp_path, labels * 2))
-    assert list(note_anatomy(box, (2, 4))) == []
+    halves = {Kind.LARGE_TUMOUR: "tumour is 0.5000 of kidney and tumour, above 0.1225"}
+    assert notes(tmp_path, labels, tumor_labels=()) == {}
+    assert notes(tmp_path, labels, tumor_labels=(3,)) == {}
+    assert notes(tmp_path, labels, tumor_labels=(1,)) == halves
+    assert notes(tmp_path, labels, tumor_labels=(2, 3)) == halves
+
+
+def test_tumour_that_is_no_kidney_is_part_of_the_whole(tmp_path: Path) -> None:
+    labels = draw(RIGHT, LEFT, tumour=np.s_[3:8, 20:26, 4:10])  # as large as a kidney
+    found = dict(note_anatomy(cut_to_labels(stored(tmp_path, labels)), (1,), (2,)))
+    assert found[Kind.LARGE_TUMOUR].startswith("tumour is 0.3333 of kidney and tumour")
 
 
 def test_the_box_holds_all_labels_and_says_where_it_lies(tmp_path: Path) -> None:

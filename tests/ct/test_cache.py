@@ -80,9 +80,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the cases read, as they are read."""
     names: list[str] = []
 
-    def read(case: Case, kidney_labels: tuple[int, ...]) -> CaseVolumes:
+    def read(case: Case, *labels: tuple[int, ...]) -> CaseVolumes:
         names.append(case.name)
-        return read_case(case, kidney_labels)
+        return read_case(case, *labels)
 
     monkeypatch.setattr(cache_module, "read_case", read)
     return names
@@ -163,6 +163,17 @@ def test_settings_of_this_step_make_another_key(
     other = SliceCache(cache.folder, cache.settings.model_copy(update=changed))
     assert other.made_by(case).key != cache.made_by(case).key
     assert prepare_one(other, case).folder != prepare_one(cache, case).folder
+
+
+def test_known_organs_are_prepared_as_background_under_the_same_key(
+    cache: SliceCache, case: CaseFingerprint
+) -> None:
+    """What was prepared before the setting was there stays good."""
+    known = cache.settings.model_copy(update={"kidney_labels": (1,), "other_labels": (2,)})
+    prepared = prepare_one(SliceCache(cache.folder, known), case)
+    assert prepared.labels().sum() < prepare_one(cache, case).labels().sum()
+    more = cache.settings.model_copy(update={"other_labels": (5,)})
+    assert SliceCache(cache.folder, more).made_by(case) == cache.made_by(case)
 
 
 def test_every_target_spacing_makes_its_own_key(cache: SliceCache, case: CaseFingerprint) -> None:
@@ -352,7 +363,7 @@ def test_a_bad_case_in_another_process_is_named(
 ) -> None:
     cases = [cache.fingerprints.of_case(write_case(f"case_0000{n}", seed=n)) for n in range(2)]
     cases[1].case.imaging.write_bytes(b"")
-    with pytest.raises(DataError, match=r"case_00001/imaging\.nii\.gz: not a NIfTI-1 file"):
+    with pytest.raises(DataError, match=r"case_00001/imaging\.nii\.gz: cut or damaged"):
         list(cache.prepare(cases, n_processes=2))
 
 

@@ -87,7 +87,37 @@ def test_tumour_is_kidney(write_case: Callable[..., Case]) -> None:
 
 def test_a_label_that_nobody_named_is_refused(write_case: Callable[..., Case]) -> None:
     message = refusal(write_case(), kidney_labels=(1,))
-    assert message == "holds the labels [2]; expected 0 and [1] (data.kidney_labels)"
+    assert message == (
+        "holds the labels [2]; expected 0 and [1] (data.kidney_labels) or [] (data.other_labels: "
+        "known, counted as background)"
+    )
+
+
+def with_other_organs(case: Case) -> None:
+    """Put a liver of 5 and a spleen of 9 beside the kidney."""
+
+    def put(array: NDArray[Any], affine: NDArray[np.float64]) -> tuple[NDArray[Any], Any]:
+        array = array.copy()
+        array[3:6, 14:18, 4:12], array[8, 14:18, 14:18] = 5, 9
+        return array, affine
+
+    rewrite(case.segmentation, put)
+
+
+def test_other_organs_that_are_named_are_background(write_case: Callable[..., Case]) -> None:
+    case = write_case()
+    kidney = read_case(case, (1, 2)).kidney
+    with_other_organs(case)
+    volumes = read_case(case, (1, 2), other_labels=(5, 9))
+    np.testing.assert_array_equal(volumes.kidney, kidney)
+    assert volumes.kidney.dtype == np.bool_
+    with pytest.raises(DataError, match=r"holds the labels \[9\]; expected .* or \[5\]"):
+        read_case(case, (1, 2), other_labels=(5,))
+
+
+def test_other_organs_alone_are_no_kidney(write_case: Callable[..., Case]) -> None:
+    with pytest.raises(DataError, match="no voxel is kidney"):
+        read_case(write_case(), (3,), other_labels=(1, 2))
 
 
 def test_labels_without_kidney_are_refused(write_case: Callable[..., Case]) -> None:

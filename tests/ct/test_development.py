@@ -13,7 +13,7 @@ from kidneyseg.ct.development import find_development_cases
 from kidneyseg.ct.splits import read_split
 from kidneyseg.errors import DataError
 from kidneyseg.runs import Runs
-from kidneyseg.settings import Environment
+from kidneyseg.settings import CommonSettings, Environment
 
 N_CASES = 5  # 3 / 1 / 1
 
@@ -46,9 +46,9 @@ def test_the_test_cases_are_never_read(
 ) -> None:
     read = []
 
-    def remember(case: Case, kidney_labels: tuple[int, ...]) -> CaseVolumes:
+    def remember(case: Case, *labels: tuple[int, ...]) -> CaseVolumes:
         read.append(case.name)
-        return read_case(case, kidney_labels)
+        return read_case(case, *labels)
 
     monkeypatch.setattr(cache_module, "read_case", remember)
     found = find_development_cases(environment)
@@ -145,9 +145,24 @@ def test_a_file_of_nnunets_decides_the_split(environment: Environment, tmp_path:
     assert found.split.test == ("case_00001", "case_00003")
 
 
+def test_a_file_that_leaves_no_test_case_is_warned_of(
+    environment: Environment, tmp_path: Path
+) -> None:
+    assert find_development_cases(environment).warning is None
+    path = tmp_path / "splits_final.json"
+    names = [f"case_{number:05d}" for number in range(N_CASES)]
+    path.write_text(json.dumps([{"train": names[1:], "val": names[:1]}]))
+    data = environment.data.model_copy(update={"splits_file": path})
+    common = CommonSettings(runs=tmp_path / "elsewhere")
+    found = find_development_cases(Environment(data=data, common=common))
+    assert found.warning == "data.splits_file names all cases: none is left for the test"
+
+
 def test_a_case_left_out_is_in_no_split(environment: Environment) -> None:
     data = environment.data.model_copy(update={"exclude": ("case_00003",)})
     split = find_development_cases(environment.model_copy(update={"data": data})).split
     names = split.training + split.validation + split.test
     assert sorted(names) == ["case_00000", "case_00001", "case_00002", "case_00004"]
-    assert split.data != find_development_cases(environment).split.data
+    elsewhere = CommonSettings(runs=environment.common.runs / "elsewhere")
+    whole = environment.model_copy(update={"common": elsewhere})
+    assert split.data != find_development_cases(whole).split.data

@@ -1,11 +1,14 @@
 """Work in processes: all of it is done, what dies is told, what is left is ended."""
 
+import os
+import signal
+import threading
 import time
 
 import psutil
 import pytest
 
-from kidneyseg.ct.process_pool import Died, count_processes, work_on_each
+from kidneyseg.ct.process_pool import Died, _interrupts_blocked, count_processes, work_on_each
 
 KILL_ITSELF = "__import__('os').kill(__import__('os').getpid(), 9)"
 
@@ -48,6 +51,27 @@ def test_stopped_early_it_ends_its_processes_at_once() -> None:
 
 def test_nothing_to_do_starts_nothing() -> None:
     assert list(work_on_each(abs, [], 4)) == []
+
+
+def test_an_interrupt_that_another_thread_takes_waits_until_a_process_has_started() -> None:
+    done, reached = threading.Event(), []
+
+    def start() -> None:
+        with _interrupts_blocked():
+            os.kill(os.getpid(), signal.SIGINT)
+            for number in range(1000):
+                time.sleep(0.0001)
+                reached.append(number)
+
+    other = threading.Thread(target=done.wait)  # signals are not blocked in it
+    other.start()
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    done.set()
+    other.join()
+    assert len(reached) == 1000
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def workers() -> list[psutil.Process]:

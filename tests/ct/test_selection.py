@@ -83,6 +83,20 @@ def test_too_few_cases_left_are_refused(select: Callable[..., SelectedCases]) ->
         select(max_tumor_fraction=0.1)
 
 
+def test_two_cases_with_one_scan_are_refused(
+    select: Callable[..., SelectedCases], cases: list[Case]
+) -> None:
+    cases[3].imaging.write_bytes(cases[1].imaging.read_bytes())
+    with pytest.raises(DataError) as caught:
+        select()
+    words = str(caught.value)
+    assert words.startswith(f"{cases[3].imaging}: case_3 has the same scan as case_1; ")
+    assert words.endswith('data.exclude=["case_3"]')
+    assert "\n" not in words
+    assert "case_3" not in select(exclude=("case_3",)).cases
+    assert "case_1" not in select(exclude=("case_1",)).cases
+
+
 def test_the_fingerprint_is_that_of_the_cases_used(
     select: Callable[..., SelectedCases], cases: list[Case]
 ) -> None:

@@ -8,12 +8,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
 from kidneyseg.ct.cache import SliceCache
 from kidneyseg.ct.cases import Case
 from kidneyseg.ct.preparation import LABEL_SCALE
 from kidneyseg.ct.prepared_cases import PreparedCase
-from kidneyseg.ct.slices import PADDING_HU, SliceDataset, fitting_window, image_input
+from kidneyseg.ct.slices import PADDING_HU, SliceDataset, collate, fitting_window, image_input
 from kidneyseg.settings import DataSettings
 
 ROWS, COLUMNS = 20, 24  # of the written cases
@@ -51,6 +52,19 @@ def test_a_batch_has_the_order_asked_for(cases: list[PreparedCase]) -> None:
     np.testing.assert_array_equal(batch.images[0, 0], cases[1].images()[2])
     np.testing.assert_array_equal(batch.images[1, 0], cases[0].images()[2])
     assert torch.equal(batch.images[2], batch.images[0])
+
+
+@pytest.mark.parametrize("input_slices", [1, 3])
+def test_a_data_loader_gives_the_same_batches(cases: list[PreparedCase], input_slices: int) -> None:
+    dataset = SliceDataset(cases, (16, 30), input_slices)
+    order = [14, 3, 0, 7, 7, 9]
+    loader = DataLoader(dataset, batch_size=4, sampler=order, num_workers=0, collate_fn=collate)
+    batches = list(loader)
+    assert [len(batch.images) for batch in batches] == [4, 2]
+    for batch, indices in zip(batches, (order[:4], order[4:]), strict=True):
+        expected = dataset.batch(indices)
+        for name in ("images", "labels", "inside", "volumes"):
+            assert torch.equal(getattr(batch, name), getattr(expected, name))
 
 
 @pytest.mark.parametrize("input_slices", [1, 3])

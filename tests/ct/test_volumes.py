@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from kidneyseg.ct import voxels
+from kidneyseg.ct.findings import CaseError, Kind
 from kidneyseg.ct.volumes import (
     read_geometry,
     read_labels,
@@ -137,7 +138,7 @@ class Storage:
         return drawn.astype(self.dtype)
 
 
-AXIS = st.integers(1, 20)
+AXIS = st.integers(1, 20) | st.sampled_from([16, 31, 33, 63, 97])
 SMALL_ANGLE = st.floats(-0.15, 0.15)
 CODE = st.integers(1, 4)
 STORAGES = st.builds(
@@ -288,7 +289,30 @@ def test_a_cut_gzip_file_is_refused(tmp_path: Path, left: int) -> None:
 def test_a_cut_plain_file_is_refused(tmp_path: Path, left: int) -> None:
     path = write_nifti(tmp_path / "scan.nii", noise())
     path.write_bytes(path.read_bytes()[:left])
-    assert refusal(read_scan, path).startswith(("cut or damaged (", "not a NIfTI-1 file ("))
+    message = refusal(read_scan, path)
+    assert message.startswith("cut or damaged (")
+    assert message.endswith("; fetch it again")
+
+
+@pytest.mark.parametrize("left", [0, 1, 347])
+@pytest.mark.parametrize("read", [read_scan, read_labels, read_geometry])
+def test_a_header_that_is_cut_is_damage(
+    tmp_path: Path, read: Callable[[Path], object], left: int
+) -> None:
+    whole = gzip.decompress(write_nifti(tmp_path / "a.nii.gz", noise()).read_bytes())
+    for name, content in (("b.nii", whole[:left]), ("b.nii.gz", gzip.compress(whole[:left]))):
+        (tmp_path / name).write_bytes(content)
+        assert refusal(read, tmp_path / name) == (
+            f"cut or damaged ({left} bytes, expected a header of 348); fetch it again"
+        )
+
+
+def test_an_empty_file_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "scan.nii.gz"
+    path.touch()
+    with pytest.raises(CaseError, match=r"cut or damaged \(0 bytes") as caught:
+        read_scan(path)
+    assert caught.value.kind is Kind.DAMAGED
 
 
 def test_whole_gzip_around_a_cut_file_is_refused(tmp_path: Path) -> None:

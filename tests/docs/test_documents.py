@@ -90,3 +90,21 @@ def test_links_between_documents_lead_somewhere(document: Path) -> None:
 
 def test_architecture_stays_below_a_hundred_lines() -> None:
     assert len((ROOT / "ARCHITECTURE.md").read_text().splitlines()) < 100
+
+
+def architecture_paths() -> list[str]:
+    """What ARCHITECTURE.md names that is a file or a folder."""
+    named = re.findall(r"`([\w./*-]+)`", (ROOT / "ARCHITECTURE.md").read_text())
+    return sorted({name for name in named if re.search(r"/|\.(py|md|toml)$", name)})
+
+
+@pytest.mark.parametrize("name", architecture_paths())
+def test_what_architecture_names_exists(name: str) -> None:
+    """Below the package or the root; a name without a folder stands beside one with it."""
+    below = [*ROOT.glob(f"kidneyseg/{name}"), *ROOT.glob(name)]
+    beside = [] if "/" in name else list(ROOT.glob(f"kidneyseg/**/{name}"))
+    assert [path for path in (*below, *beside) if path.is_dir() or not name.endswith("/")]
+
+
+def test_architecture_names_files_and_folders() -> None:
+    assert {"cli/search/", "ct/splits.py", "pyproject.toml"} <= set(architecture_paths())

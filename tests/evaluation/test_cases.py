@@ -1,5 +1,6 @@
 """The cases of an evaluation: those of the model's own split, and of no other."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from kidneyseg.evaluation.cases import (
 from kidneyseg.hyperparameters import Hyperparameters
 from kidneyseg.model.description import ModelDescription, Refit, Validation
 from kidneyseg.provenance import Provenance
-from kidneyseg.settings import MACHINE_PATHS, Environment
+from kidneyseg.settings import MACHINE_PATHS, CommonSettings, Environment
 
 
 @pytest.fixture
@@ -74,6 +75,24 @@ def test_the_models_own_settings_part_the_cases(
     other = environment.model_copy(update={"data": data})
     expected = names(description, environment, SplitPart.TEST)
     assert names(description, other, SplitPart.TEST) == expected
+
+
+def test_a_test_set_of_no_case_is_refused_before_a_look(
+    description: ModelDescription, environment: Environment, tmp_path: Path
+) -> None:
+    path = tmp_path / "splits_final.json"
+    everyone = [f"case_{number:05d}" for number in range(5)]
+    path.write_text(json.dumps([{"train": everyone[1:], "val": everyone[:1]}]))
+    data = environment.data.model_copy(update={"splits_file": path})
+    common = CommonSettings(runs=tmp_path / "elsewhere")
+    elsewhere = environment.model_copy(update={"data": data, "common": common})
+    split = find_development_cases(elsewhere).split
+    assert split.test == ()
+    same = description.provenance.model_copy(update={"split": split.fingerprint})
+    model = description.model_copy(update={"provenance": same})
+    assert names(model, elsewhere, SplitPart.VALIDATION) == everyone[:1]
+    with pytest.raises(DataError, match=r"--split test: data\.splits_file names all cases"):
+        names(model, elsewhere, SplitPart.TEST)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Phantoms on disk: a data folder like any other, made once."""
 
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -38,6 +39,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         )
 
     monkeypatch.setattr(data_set, "draw_phantom", draw)
+    monkeypatch.setattr(data_set, "count_processes", lambda *_: 1)
     return numbers
 
 
@@ -68,6 +70,57 @@ def test_the_same_seed_gives_the_same_files(tmp_path: Path, drawn: list[int]) ->
         list(write_phantoms(tmp_path / name, 2, seed, SMALL))
     assert content(tmp_path / "first") == content(tmp_path / "second")
     assert content(tmp_path / "first") != content(tmp_path / "other")
+
+
+def test_it_goes_on_where_it_was_interrupted(tmp_path: Path, drawn: list[int]) -> None:
+    list(write_phantoms(tmp_path / "whole", 4, 0, SMALL))
+    drawn.clear()
+    drawing = write_phantoms(tmp_path / "data", 4, 0, SMALL)
+    next(drawing), next(drawing)
+    drawing.close()  # type: ignore[attr-defined]
+    killed = tmp_path / "data" / ".case_00002.0123456789abcdef.tmp"
+    killed.mkdir()
+    (killed / "imaging.nii.gz").write_bytes(b"half")
+    names = [path.name for path in write_phantoms(tmp_path / "data", 4, 0, SMALL)]
+    assert names == [f"case_{number:05d}" for number in range(4)]
+    assert drawn == [0, 1, 2, 3]  # none twice
+    assert content(tmp_path / "data") == content(tmp_path / "whole")
+
+
+def test_a_case_half_written_is_not_there(
+    tmp_path: Path, drawn: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_off(folder: Path, *_: object) -> None:
+        (folder / "imaging.nii.gz").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(data_set, "write_kits19_case", break_off)
+        with pytest.raises(KeyboardInterrupt):
+            list(write_phantoms(tmp_path, 2, 0, SMALL))
+    assert [path.name for path in tmp_path.iterdir()] == ["phantoms.json"]
+    assert len(list(write_phantoms(tmp_path, 2, 0, SMALL))) == 2
+
+
+def test_more_of_the_same_are_added(tmp_path: Path, drawn: list[int]) -> None:
+    list(write_phantoms(tmp_path, 2, 0, SMALL))
+    assert len(list(write_phantoms(tmp_path, 3, 0, SMALL))) == 3
+    assert drawn == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("seed", "size"), [(1, SMALL), (0, PhantomSize.FULL)])
+def test_others_are_not_mixed_in(
+    tmp_path: Path, drawn: list[int], seed: int, size: PhantomSize
+) -> None:
+    list(write_phantoms(tmp_path, 1, 0, SMALL))
+    before = content(tmp_path)
+    with pytest.raises(DataError) as caught:
+        list(write_phantoms(tmp_path, 2, seed, size))
+    assert str(caught.value) == (
+        f"{tmp_path}: holds phantoms of --size small with --seed 0; expected the same command "
+        "again, or a new folder for others"
+    )
+    assert content(tmp_path) == before
 
 
 def test_an_empty_folder_is_taken(tmp_path: Path, drawn: list[int]) -> None:
@@ -135,7 +188,7 @@ def test_a_scan_drawn_around_labels_keeps_them_and_their_licence(
     ]
     assert (out / "LICENSE").read_text() == "for research alone"
     for case, source in zip(list_cases(out), maps, strict=True):
-        theirs = read_labels(source)
+        theirs = read_labels(source.path)
         ours = read_labels(case.segmentation)
         np.testing.assert_array_equal(ours.array, theirs.array)
         assert ours.geometry.spacing_mm == pytest.approx(theirs.geometry.spacing_mm)
@@ -145,6 +198,56 @@ def test_a_scan_drawn_around_labels_keeps_them_and_their_licence(
         assert (scan < -800).any()
 
 
+def test_several_processes_draw_the_same_bytes(labels: Path, tmp_path: Path) -> None:
+    maps = find_segmentations(labels)
+    for name, n_processes in (("one", 1), ("two", 2)):
+        written = write_phantoms_around(tmp_path / name, maps, 0, n_processes=n_processes)
+        assert sorted(case.name for case in written) == ["case_00004", "case_00009"]
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+
+
+def test_drawing_around_labels_goes_on_while_they_are_the_same(
+    labels: Path, tmp_path: Path
+) -> None:
+    out, maps = tmp_path / "out", find_segmentations(labels)
+    list(write_phantoms_around(out, maps[:1], 0))
+    first = content(out / "case_00004")
+    assert len(list(write_phantoms_around(out, maps, 0, n_processes=1))) == 2
+    assert len(list(write_phantoms_around(out, maps[:1], 0))) == 1
+    assert content(out / "case_00004") == first
+    maps[0].path.write_bytes(maps[1].path.read_bytes())
+    with pytest.raises(DataError, match="holds phantoms around label maps with --seed 0"):
+        list(write_phantoms_around(out, maps, 0))
+
+
+def test_label_maps_of_nnunet_and_of_a_table_are_found(labels: Path, tmp_path: Path) -> None:
+    nnunet = tmp_path / "nnunet"
+    (nnunet / "labelsTr").mkdir(parents=True)
+    rows = ["case,imaging,segmentation"]
+    for number, one in enumerate(find_segmentations(labels)):
+        shutil.copy(one.path, nnunet / "labelsTr" / f"kidney_{number}.nii.gz")
+        rows.append(f"scan {number},,labelsTr/kidney_{number}.nii.gz")
+    (nnunet / "COPYING").write_text("share alike")
+    (nnunet / "cases.csv").write_text("\n".join(rows))
+    found = {data: find_segmentations(data) for data in (nnunet, nnunet / "cases.csv")}
+    assert [[one.name for one in maps] for maps in found.values()] == [
+        ["kidney_0", "kidney_1"],
+        ["scan 0", "scan 1"],
+    ]
+    for number, maps in enumerate(found.values()):
+        out = tmp_path / f"out_{number}"
+        (drawn,) = write_phantoms_around(out, maps[:1], 0)
+        assert drawn.name == maps[0].name
+        assert (out / "COPYING").read_text() == "share alike"
+
+
 def test_a_folder_without_label_maps_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no label map; expected case_00000/segmentation\.nii\.gz"):
+    with pytest.raises(DataError, match=r"no labelled case; expected case_00000/"):
         find_segmentations(tmp_path)
+
+
+def test_a_label_map_that_a_table_names_in_vain_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "cases.csv").write_text("case,imaging,segmentation\na,,a.nii.gz")
+    maps = find_segmentations(tmp_path / "cases.csv")
+    with pytest.raises(DataError, match=r"a\.nii\.gz: no such file; expected the label map of a"):
+        list(write_phantoms_around(tmp_path / "out", maps, 0))

@@ -2,13 +2,16 @@
 
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kidneyseg.cli import options
 from kidneyseg.cli.options import Choices
 from kidneyseg.errors import CorrectableError
+
+if TYPE_CHECKING:
+    from kidneyseg.settings import Environment
 
 
 def prepare(
@@ -33,16 +36,29 @@ def prepare(
 
     Example: kidneyseg prepare kits19/data --environment cluster
     """
-    from kidneyseg.cli.display import track
-    from kidneyseg.ct.contact_sheet import write_contact_sheet
-    from kidneyseg.ct.development import find_development_cases
-    from kidneyseg.ct.nnunet_splits import export_splits as write_splits
+    from kidneyseg.ct.findings import CaseError
 
     for path, suffix in ((contact_sheet, ".png"), (export_splits, ".json")):
         if path is not None and path.suffix.lower() != suffix:
             raise CorrectableError(f"{path}: expected a name that ends in {suffix}")
     choices = Choices(environment, data, set_ or [])
-    found = find_development_cases(choices.environment)
+    try:
+        _prepare(choices.environment, contact_sheet, export_splits)
+    except CaseError as error:
+        words = f"{error}; kidneyseg verify {data} checks every case"
+        raise CaseError(words, error.kind) from error
+
+
+def _prepare(
+    environment: "Environment", contact_sheet: Path | None, export_splits: Path | None
+) -> None:
+    from kidneyseg.cli.display import track, warn
+    from kidneyseg.ct.contact_sheet import write_contact_sheet
+    from kidneyseg.ct.development import find_development_cases
+    from kidneyseg.ct.nnunet_splits import export_splits as write_splits
+
+    found = find_development_cases(environment)
+    warn(found.warning)
     if export_splits is not None:
         folds = found.folds()
         write_splits(folds, export_splits)

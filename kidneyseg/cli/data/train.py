@@ -49,7 +49,7 @@ def train(
 
 
 def _train(choices: Choices, seed: int, out: Path) -> None:
-    from kidneyseg.cli.display import show_epochs, track
+    from kidneyseg.cli.display import show_epochs, track, warn
     from kidneyseg.cli.phantoms import with_data
     from kidneyseg.ct.development import find_development_cases
     from kidneyseg.model.description import load_description
@@ -58,6 +58,7 @@ def _train(choices: Choices, seed: int, out: Path) -> None:
 
     hyperparameters = check_hyperparameters(choices.hyperparameters, "--set")
     found = find_development_cases(with_data(choices.environment))
+    warn(found.warning)
     prepared = list(track(found.prepare(), "cases prepared", len(found.cases)))
     with closing(train_model(found, prepared, hyperparameters, seed, out)) as epochs:
         show_epochs(epochs, choices.environment.training.max_epochs)

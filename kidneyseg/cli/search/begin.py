@@ -6,8 +6,6 @@ from functools import partial
 from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
-import typer
-
 from kidneyseg.cli.json_log import JsonLog, LogFormat
 from kidneyseg.cli.options import Choices, storage_address
 from kidneyseg.errors import CorrectableError, StudyStoppedError
@@ -26,6 +24,7 @@ def begin(
     study: str, n_trials: int, name: str | None, storage: str | None, choices: Choices
 ) -> "BegunStudy":
     """Check all that can be checked, then create the study or go on with it, and prepare data."""
+    from kidneyseg.cli.display import warn
     from kidneyseg.cli.phantoms import with_data
     from kidneyseg.ct.development import find_development_cases
     from kidneyseg.search.definition import load_plan
@@ -40,7 +39,7 @@ def begin(
     check_study_name(name or plan.name)
     check_grid(plan.definition(choices.environment, data="", split=""), plan.name, n_trials)
     for sentence in without_effect(plan, choices.environment):
-        typer.echo(f"warning: {sentence}", err=True)
+        warn(sentence)
     opened = open_storage(storage_address(storage, choices.runs))
     check_pseudonyms(opened, name or plan.name, choices.environment)
     environment = with_data(choices.environment)
@@ -48,6 +47,7 @@ def begin(
         prepare(find_development_cases(environment))  # data that fail leave no study behind
     begun = begin_study(opened, name or plan.name, plan, environment)
     begun.study.ask_for(n_trials)
+    warn(begun.cases.warning)
     prepare(begun.cases)
     return begun
 
