@@ -55,6 +55,7 @@ class Answers:
         def start(status: str, headers: list[tuple[str, str]], *more: object) -> object:
             return start_response(status, _safe(path, headers), *more)
 
+        environ.setdefault("HTTP_ACCEPT_ENCODING", "")  # optuna-dashboard cannot do without
         return self.app(environ, start)
 
 

@@ -16,6 +16,8 @@ import pytest
 
 from tests.docker.commands import DOCKER, ROOT
 
+EXTRAS = ("s3", "prometheus", "tls")  # what the services of an installation use
+
 
 @pytest.fixture(scope="module")
 def steps() -> list[str]:
@@ -75,7 +77,7 @@ def test_every_installation_is_pinned(steps: list[str]) -> None:
 def test_every_library_of_the_image_is_pinned() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras["s3"], *extras["prometheus"]]
+    wanted = [*project["dependencies"], *(each for name in EXTRAS for each in extras[name])]
     names = {canonical(re.split(r"[\[<>=]", line)[0]) for line in wanted}
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pinned = {canonical(line.split("==")[0]) for line in lines if "==" in line}
@@ -98,8 +100,7 @@ def test_the_list_of_what_to_install_is_pyprojects(steps: list[str], tmp_path: P
     extras = project["optional-dependencies"]
     assert done.stdout.splitlines() == [
         *project["dependencies"],
-        *extras["s3"],
-        *extras["prometheus"],
+        *(each for name in EXTRAS for each in extras[name]),
     ]
 
 

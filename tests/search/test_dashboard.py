@@ -66,6 +66,15 @@ def test_the_page_is_served(port: int) -> None:
     assert content.rstrip().endswith(b"</html>")
 
 
+def test_a_proxy_may_strip_what_a_browser_accepts(port: int) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.putrequest("GET", "/static/bundle.js", skip_accept_encoding=True)
+    connection.endheaders()
+    response = connection.getresponse()
+    assert (response.status, len(response.read()) > 10**5) == (200, True)
+    connection.close()
+
+
 def test_studies_and_trials_are_shown(port: int, study: optuna.Study) -> None:
     status, content = ask(port, "GET", "/api/studies")
     assert status == 200

@@ -97,6 +97,8 @@ def test_who_logs_in_finds_the_study_and_its_history(
     points = "document.querySelectorAll('.js-plotly-plot .scatterlayer .point').length"
     page.wait_for(f"{points} >= {len(DICE)}")
     page.see("Intermediate values")
+    curves = "[...document.querySelectorAll('.js-plotly-plot .scatterlayer .trace .lines')].length"
+    page.wait_for(f"{curves} >= {len(DICE)}")  # one of each trial, beside the history's
     page.see("Hyperparameter Importance")
     page.wait_for("document.querySelectorAll('.js-plotly-plot .barlayer .point').length > 0")
     page.picture(tmp_path / "history.png")
@@ -104,7 +106,7 @@ def test_who_logs_in_finds_the_study_and_its_history(
     assert page.evaluate(TOO_WIDE) == 0
 
 
-def test_a_trial_shows_its_curve_its_words_and_its_picture(
+def test_a_trial_shows_its_words_and_its_picture(
     visitor: Callable[[str], Page], searched: Study, tmp_path: Path
 ) -> None:
     page = visitor(f"dashboard/studies/{searched.id}/trials?numbers=3")
@@ -150,6 +152,10 @@ def test_a_stranger_sees_nothing(page: Page, address: str, searched: Study) -> N
     page.go(f"{address}dashboard/studies/{searched.id}")
     page.see("log in to see the studies")
     assert searched.name not in page.evaluate("document.documentElement.outerHTML")
+    for method, path in (("DELETE", f"/api/studies/{searched.id}"), ("POST", "/api/studies")):
+        sent = f"fetch({path!r}, {{method: {method!r}, body: '{{}}'}})"
+        assert page.evaluate(f"{sent}.then(a => a.status, () => 'no login')") in (401, "no login")
+    assert optuna.get_all_study_names(searched.storage.optuna) == [searched.name]
 
 
 def test_nobody_deletes_or_creates_a_study(visitor: Callable[[str], Page], searched: Study) -> None:
