@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from kidneyseg.errors import DataError
 from kidneyseg.network.activation import SharedPReLU
+from kidneyseg.network.batch_norm import BatchNorm
 from kidneyseg.network.dense_block import DenseBlock
 from kidneyseg.network.pooling import max_pool, max_unpool
 from kidneyseg.network.recomputation import recomputed
@@ -72,7 +73,7 @@ class ConvolutionBottleneck(nn.Module):
     def __init__(self, filters: int, kernel_size: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(filters, filters, kernel_size, padding=(kernel_size - 1) // 2)
-        self.batchnorm = nn.BatchNorm2d(filters)
+        self.batchnorm = BatchNorm(filters)
 
     def forward(
         self,
