@@ -18,7 +18,7 @@ from kidneyseg.errors import TrainingError
 from kidneyseg.network import build_quicknat, channels_last
 from kidneyseg.training.augmentation import Augmentation
 from kidneyseg.training.checkpoint import Checkpoint, Progress
-from kidneyseg.training.device import set_up_gpu
+from kidneyseg.training.device import check_precision, set_up_gpu
 from kidneyseg.training.forward import ForwardPass
 from kidneyseg.training.memory import begin_peak, keep_freed_memory, peak_memory_bytes
 from kidneyseg.training.optimizer import ScheduledAdam, below
@@ -43,6 +43,7 @@ class Training:
         validation: SliceDataset,
         device: torch.device,
     ) -> None:
+        check_precision(setup.training.precision, device)
         self.setup = setup
         self.device = device
         self._trained_at_once = SlicesAtOnce(setup.training.small_batch_size, device)
@@ -142,6 +143,7 @@ class Training:
             best_dice=self._best_dice,
             best_epoch=self._best_epoch,
             small_batch_size=self._trained_at_once.n,
+            evaluation_batch_size=self._validated_at_once.n,
             history=tuple(self._history),
             last=self.last,
         )
@@ -162,6 +164,8 @@ class Training:
         self._rises = LossRises(progress.previous_loss, progress.loss_rises)
         self._best_dice, self._best_epoch = progress.best_dice, progress.best_epoch
         self._trained_at_once.n = progress.small_batch_size
+        if progress.evaluation_batch_size is not None:
+            self._validated_at_once.n = progress.evaluation_batch_size
         self._history = list(progress.history)
         self.last = progress.last
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from kidneyseg.ct.slices import SliceDataset, image_input
-from kidneyseg.errors import TrainingError
+from kidneyseg.errors import SettingsError, TrainingError
 from kidneyseg.training.inputs import SliceInputs
 from kidneyseg.training.loss import SliceLosses, slice_losses
 from kidneyseg.training.pixel_weights import PixelWeighting
@@ -315,6 +315,13 @@ def test_out_of_memory_halves_the_small_batch_and_goes_on(
     assert sizes[:3] == [7, 3, 1]
     assert result.skipped_steps == 0
     assert training._optimizer.tensors()["0.step"] == math.ceil(len(tiny_slices[0]) / 7)
+
+
+def test_tf32_is_refused_on_a_processor_before_anything_is_trained(
+    build_training: BuildTraining,
+) -> None:
+    with pytest.raises(SettingsError, match="'tf32' on cpu"):
+        build_training(training={"precision": "tf32"})
 
 
 @pytest.mark.parametrize("augmentation", [0.0, 0.5])

@@ -55,8 +55,13 @@ def _train(choices: Choices, seed: int, out: Path) -> None:
     from kidneyseg.model.description import load_description
     from kidneyseg.model.single_training import train_model
     from kidneyseg.search.space import check_hyperparameters
+    from kidneyseg.training.device import check_precision, find_device, slow_precision
 
     hyperparameters = check_hyperparameters(choices.hyperparameters, "--set")
+    device = find_device(choices.environment.common.device)
+    check_precision(choices.environment.training.precision, device)
+    if sentence := slow_precision(choices.environment.training.precision, device):
+        typer.echo(f"warning: {sentence}", err=True)
     found = find_development_cases(with_data(choices.environment))
     prepared = list(track(found.prepare(), "cases prepared", len(found.cases)))
     with closing(train_model(found, prepared, hyperparameters, seed, out)) as epochs:
