@@ -70,7 +70,7 @@ class NetworkSettings(Part):
     squeeze_excitation: Literal["none", "cse", "sse", "csse"] = "csse"
     activation: Literal["relu", "prelu"] = "relu"  # prelu: the authors' code
     bottleneck: Literal["convolution", "dense"] = "convolution"  # dense: the authors' code
-    pool_size: Literal[2] = 2
+    pool_size: Literal[2, 3, 4] = 2  # a level is smaller by it; the bottleneck by its fourth power
     input_slices: Literal[1, 3, 5, 7] = 1  # neighbouring slices as input channels
     output_channels: Literal[1, 2] = 1  # 1: sigmoid, 2: softmax
 
@@ -122,3 +122,13 @@ class Environment(Part):
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     common: CommonSettings = CommonSettings()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        least = self.network.pool_size**4
+        if min(self.data.slice_size) < least:
+            raise ValueError(
+                f"data.slice_size {list(self.data.slice_size)}: network.pool_size "
+                f"{self.network.pool_size} needs at least {least} x {least}"
+            )
+        return self
