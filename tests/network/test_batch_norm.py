@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from kidneyseg.errors import DataError
 from kidneyseg.network import AUTHORS, build_quicknat, channels_last
 from kidneyseg.network.batch_norm import BatchNorm
-from kidneyseg.network.exact_sums import batch_statistics, joined, product_sum
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -62,16 +61,6 @@ def test_gradients_are_those_of_finite_differences() -> None:
     assert torch.autograd.gradcheck(ours, (x,))
 
 
-def test_statistics_of_parts_are_those_of_their_concatenation() -> None:
-    parts = [noise(2, channels, 9, 7, seed=channels) for channels in (3, 2, 4)]
-    whole = batch_statistics(torch.cat(parts, dim=1))
-    found = joined(*(batch_statistics(part) for part in parts))
-    assert found is not None
-    torch.testing.assert_close(found.mean, whole.mean, rtol=1e-6, atol=0)
-    torch.testing.assert_close(found.variance, whole.variance, rtol=1e-6, atol=0)
-    assert joined(whole, None) is None
-
-
 def test_bfloat16_is_summed_in_float32() -> None:
     ours, exact = pair(8)
     x = noise(4, 8, 128, 128).bfloat16()
@@ -95,14 +84,6 @@ def test_evaluating_and_channels_first_it_is_pytorchs_own_bit_for_bit() -> None:
 def test_a_single_pixel_is_refused() -> None:
     with pytest.raises(DataError, match="batch norm of a single pixel: expected more slices"):
         BatchNorm(3)(torch.ones(1, 3, 1, 1))
-
-
-@pytest.mark.parametrize("shape", [(2, 3, 7, 5), (4, 8, 64, 64)])
-def test_a_sum_of_products_is_that_of_float64(shape: tuple[int, ...]) -> None:
-    a, b = noise(*shape), noise(*shape, seed=1)
-    for one, other in ((a, b), (a.contiguous(), b), (a.contiguous(), b.contiguous())):
-        expected = (one.double() * other.double()).sum().item()
-        assert product_sum(one, other).item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_training_step_of_the_network_is_float64s_to_1e_4() -> None:
