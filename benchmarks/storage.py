@@ -176,6 +176,7 @@ def epoch_report(epoch: int) -> EpochReport:
         memory_bytes=10**9,
         skipped_steps=0,
         small_batch_size=4,
+        evaluation_batch_size=16,
     )
 
 

@@ -34,6 +34,7 @@ from kidneyseg.ct.prepared_cases import Manifest, PreparedCase, StoredArray
 from kidneyseg.ct.slices import SliceDataset
 from kidneyseg.hyperparameters import Hyperparameters
 from kidneyseg.settings import DataSettings, EvaluationSettings, NetworkSettings, TrainingSettings
+from kidneyseg.training.device import allow_tf32
 from kidneyseg.training.memory import peak_memory_bytes
 from kidneyseg.training.results import EpochSums
 from kidneyseg.training.setup import TrainingSetup
@@ -41,6 +42,7 @@ from kidneyseg.training.trainer import Training
 
 VARIANTS = ("plain", "ours float32", "ours bfloat16")
 RECOMPUTED = tuple(f"{variant} recomputed" for variant in VARIANTS[1:])
+ON_A_GPU = ("plain tf32", "ours tf32")  # convolutions as PyTorch computes them there by itself
 GMAC_SIDE = 256  # pixels, of which the sizes' multiplications are told
 WARM_UP = 1  # steps that are not counted
 
@@ -111,8 +113,9 @@ def slices_of(folder: Path, side: int) -> SliceDataset:
     return SliceDataset([case], (side, side))
 
 
-def plain_steps(folder: Path, size: Size, device: torch.device) -> Iterator[Step]:
+def plain_steps(folder: Path, size: Size, device: torch.device, *, tf32: bool) -> Iterator[Step]:
     """The steps of the plain loop."""
+    allow_tf32(tf32)
     network = PlainQuickNAT(size.filters, size.kernel, dropout=0.2).to(device).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     entropy = torch.nn.BCEWithLogitsLoss()
@@ -143,7 +146,7 @@ def our_steps(folder: Path, size: Size, device: torch.device, variant: str) -> I
         ),
         training=TrainingSettings(
             small_batch_size=size.batch,
-            precision="bfloat16" if "bfloat16" in variant else "float32",
+            precision=variant.split()[1],  # type: ignore[arg-type]
             recompute="recomputed" in variant,
         ),
         evaluation=EvaluationSettings(),
@@ -162,8 +165,8 @@ def our_steps(folder: Path, size: Size, device: torch.device, variant: str) -> I
 
 
 def steps_of(variant: str, folder: Path, size: Size, device: torch.device) -> Iterator[Step]:
-    if variant == "plain":
-        return plain_steps(folder, size, device)
+    if variant.startswith("plain"):
+        return plain_steps(folder, size, device, tf32="tf32" in variant)
     return our_steps(folder, size, device, variant)
 
 
@@ -222,6 +225,7 @@ def print_profile(variant: str, size: Size, device: torch.device) -> None:
 def run_rounds(arguments: argparse.Namespace, size: Size) -> dict[str, list[Figures]]:
     """Every variant in turn, in processes of their own."""
     variants = VARIANTS + RECOMPUTED * arguments.recomputed
+    variants += ON_A_GPU * arguments.device.startswith("cuda")
     found: dict[str, list[Figures]] = {variant: [] for variant in variants}
     given = [f"--{name}={getattr(arguments, name)}" for name in ("steps", "threads", "device")]
     given += [f"--side={size.side}", f"--batch={size.batch}"] + ["--full"] * arguments.full

@@ -6,14 +6,16 @@ The line below a key is its row in docs/settings.md (`make docs`).
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 BAD_ARTIFACTS = re.compile(r"(?!s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/|$))\w+://")
+VARIANTS = {"report": {}, "authors": {"activation": "prelu", "bottleneck": "dense"}}
 MACHINE_PATHS = {"folder", "cache", "splits_file"}  # data settings that decide no result themselves
 
 
@@ -94,7 +96,10 @@ class DataSettings(Part):
 
 
 class NetworkSettings(Part):
-    """QuickNAT's size and variant. The defaults are the report's network."""
+    """QuickNAT's size and variant. The defaults are the report's network.
+
+    `variant = "authors"` (or `"report"`) beside the others stands for all in which the two differ.
+    """
 
     filters: int = Field(default=64, ge=2, le=512)
     """Channels of every level."""
@@ -106,12 +111,24 @@ class NetworkSettings(Part):
     """`relu` as in paper and report, or `prelu` as in the authors' code."""
     bottleneck: Literal["convolution", "dense"] = "convolution"
     """`convolution` as in paper and report, or `dense` as in the authors' code."""
-    pool_size: Literal[2] = 2
-    """Side of the pooling windows."""
+    pool_size: Literal[2, 3, 4] = 2
+    """Side of the pooling windows, in pixels; slices have at least its fourth power: 16, 81 or
+    256."""
     input_slices: Literal[1, 3, 5, 7] = 1
     """Neighbouring slices as input channels."""
     output_channels: Literal[1, 2] = 1
     """1 (sigmoid) or 2 (softmax)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spell_out(cls, values: Any) -> Any:
+        """Replace a variant's name by what it stands for; what is given besides counts first."""
+        if not isinstance(values, Mapping) or "variant" not in values:
+            return values
+        named = VARIANTS.get(values["variant"])
+        if named is None:
+            raise ValueError(f"variant {values['variant']!r}: expected {' or '.join(VARIANTS)}")
+        return {**named, **{key: value for key, value in values.items() if key != "variant"}}
 
 
 class TrainingSettings(Part):
@@ -122,9 +139,12 @@ class TrainingSettings(Part):
     patience: int = Field(default=2, ge=1)
     """Rises of the validation loss in a row that end it."""
     small_batch_size: int = Field(default=4, ge=1)
-    """Slices at a time; their gradients are accumulated to the batch's."""
+    """Slices at a time; their gradients are accumulated to the batch's, but batch norm is over
+    these alone. Halved where memory runs out."""
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
-    """`tf32` is float32 with shorter products, which only GPUs have."""
+    """`bfloat16` is slow on processors without AMX or AVX512-BF16; `tf32` is float32 with shorter
+    products, which only GPUs have: refused elsewhere. Prediction is in float32, of models trained
+    in `tf32` on a GPU in that."""
     recompute: bool = False
     """Activations are computed again in the backward pass: less memory, more time."""
     deterministic: bool = False
@@ -137,7 +157,7 @@ class EvaluationSettings(Part):
     threshold: Fraction = 0.5
     """A probability above it is kidney."""
     batch_size: int = Field(default=16, ge=1)
-    """Slices at a time."""
+    """Slices at a time; halved where memory runs out."""
 
 
 class CommonSettings(Part):
@@ -180,3 +200,13 @@ class Environment(Part):
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     common: CommonSettings = CommonSettings()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        least = self.network.pool_size**4
+        if min(self.data.slice_size) < least:
+            raise ValueError(
+                f"data.slice_size {list(self.data.slice_size)}: network.pool_size "
+                f"{self.network.pool_size} needs at least {least} x {least}"
+            )
+        return self

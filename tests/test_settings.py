@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from kidneyseg.network import AUTHORS
 from kidneyseg.settings import (
     CommonSettings,
     DataSettings,
@@ -61,7 +62,7 @@ def test_wrong_data_settings_are_refused(values: dict[str, Any], expected: str) 
         (NetworkSettings, {"kernel_size": 4}),
         (NetworkSettings, {"input_slices": 2}),
         (NetworkSettings, {"output_channels": 3}),
-        (NetworkSettings, {"pool_size": 3}),
+        (NetworkSettings, {"pool_size": 5}),
         (TrainingSettings, {"patience": 0}),
         (TrainingSettings, {"small_batch_size": 0}),
         (TrainingSettings, {"precision": "float16"}),
@@ -93,3 +94,28 @@ def test_places_of_artifacts_are_taken(address: str) -> None:
 def test_places_that_no_artifact_can_have_are_refused(address: str) -> None:
     with pytest.raises(ValidationError, match="expected a folder or s3://bucket/prefix"):
         CommonSettings(artifacts=address)
+
+
+@pytest.mark.parametrize(("pool_size", "side"), [(2, 16), (3, 81), (4, 256)])
+def test_slices_must_be_large_enough_for_four_poolings(pool_size: int, side: int) -> None:
+    def environment(side: int) -> Environment:
+        data = {"downsampling": 2, "slice_size": [side, 300]}
+        return Environment.model_validate({"data": data, "network": {"pool_size": pool_size}})
+
+    assert environment(side).network.pool_size == pool_size
+    with pytest.raises(ValidationError, match=f"needs at least {side} x {side}|at least 16 x 16"):
+        environment(side - 1)
+
+
+def test_a_variant_of_the_network_has_a_name() -> None:
+    named = NetworkSettings.model_validate({"variant": "authors", "filters": 8})
+    assert named == NetworkSettings(activation="prelu", bottleneck="dense", filters=8)
+    assert NetworkSettings.model_validate({"variant": "report"}) == NetworkSettings()
+    mixed = NetworkSettings.model_validate({"variant": "authors", "activation": "relu"})
+    assert (mixed.activation, mixed.bottleneck) == ("relu", "dense")
+    with pytest.raises(ValidationError, match="variant 'mine': expected report or authors"):
+        NetworkSettings.model_validate({"variant": "mine"})
+
+
+def test_the_authors_variant_is_their_network() -> None:
+    assert NetworkSettings.model_validate({"variant": "authors"}) == AUTHORS

@@ -31,6 +31,7 @@ class Validation(Part):
     dice_of_case: dict[str, float]
     loss: float  # combined, averaged over the slices
     small_batch_size: int  # slices at a time; less than was asked for where memory ran out
+    evaluation_batch_size: int | None = None  # the same in validation; older files lack it
 
 
 class Refit(Part):

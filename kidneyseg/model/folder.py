@@ -29,6 +29,7 @@ from kidneyseg.model.looks import keep_looks
 from kidneyseg.network import QuickNAT, build_quicknat, channels_last
 from kidneyseg.provenance import Provenance
 from kidneyseg.settings import MACHINE_PATHS
+from kidneyseg.training.device import allow_tf32
 from kidneyseg.training.results import EpochResult
 from kidneyseg.training.setup import TrainingSetup
 
@@ -58,6 +59,7 @@ def describe_model(
             dice_of_case=result.dice_of_case,
             loss=result.validation_losses.combined,
             small_batch_size=result.small_batch_size,
+            evaluation_batch_size=result.evaluation_batch_size,
         ),
         provenance=provenance,
         training=setup.training,
@@ -98,7 +100,7 @@ def copy_model(source: Path, out: Path) -> None:
 
 
 def load_model(folder: Path, device: torch.device) -> Model:
-    """Load a model folder.
+    """Load a model folder. A GPU computes in TF32 from then on if the model was trained in it.
 
     Raises ModelError for one that is missing, damaged, of another format, or not QuickNAT's.
     """
@@ -110,5 +112,7 @@ def load_model(folder: Path, device: torch.device) -> Model:
     except (SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"{weights}: does not fit the network of model.json ({reason})") from error
+    training = description.training
+    allow_tf32(training is not None and training.precision == "tf32")
     network = channels_last(network, device).eval()
     return Model(network=network, description=description, device=device)

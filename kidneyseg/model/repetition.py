@@ -24,8 +24,8 @@ MACHINE = ("device", "gpu", "processor", "threads")  # of provenance: what last 
 def repeated_environment(described: ModelDescription, here: Environment) -> Environment:
     """The environment of the model's training, with this machine's paths and device.
 
-    Where memory had run out, with the small batch that was left; with pseudonyms where the model
-    has them. Raises ModelError for a model.json that does not hold the training's settings,
+    Where memory had run out, with as many slices at a time as were left; with pseudonyms where the
+    model has them. Raises ModelError for a model.json that does not hold the training's settings,
     SettingsError without the key of its pseudonyms.
     """
     if described.training is None or described.evaluation is None:
@@ -35,12 +35,14 @@ def repeated_environment(described: ModelDescription, here: Environment) -> Envi
         )
     here = adopt_pseudonyms(here, described.provenance.pseudonyms, "the model")
     paths = {name: getattr(here.data, name) for name in MACHINE_PATHS}
-    small_batch = {"small_batch_size": described.validation.small_batch_size}
+    validation = described.validation
+    small_batch = {"small_batch_size": validation.small_batch_size}
+    at_once = {"batch_size": validation.evaluation_batch_size or described.evaluation.batch_size}
     return Environment(
         data=described.preprocessing.model_copy(update=paths),
         network=described.network,
         training=described.training.model_copy(update=small_batch),
-        evaluation=described.evaluation,
+        evaluation=described.evaluation.model_copy(update=at_once),
         common=here.common,
     )
 

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from kidneyseg.network.exact_sums import product_sum
+
 FIRST_SLOPE = 0.25
 
 
@@ -42,7 +44,5 @@ class _PReLUOnCPU(torch.autograd.Function):
         gradient = gradient.to(x.dtype)  # autocast may have made the output, not x, a smaller type
         # A leaky ReLU is the same function; its slope is a plain number.
         to_x = torch.ops.aten.leaky_relu_backward(gradient, x, slope.item(), False)
-        to_slope = (gradient * x.clamp(max=0)).sum(
-            dtype=torch.promote_types(x.dtype, torch.float32)
-        )
+        to_slope = product_sum(gradient, x.clamp(max=0))
         return to_x, to_slope.reshape(1).to(slope.dtype)

@@ -7,12 +7,11 @@ import torch
 from torch.export import Dim
 
 from kidneyseg.errors import CorrectableError
-from kidneyseg.network.quicknat import SMALLEST_SIDE_PX, QuickNAT
+from kidneyseg.network.quicknat import QuickNAT
 
-INPUT_NAME = "slices"  # (N, input_slices, H, W) float32, any N, any H and W from 16 up
+INPUT_NAME = "slices"  # (N, input_slices, H, W) float32, any N, any H and W from 16 up, pools of 2
 OUTPUT_NAME = "logits"  # (N, output_channels, H, W)
 NEEDED_PACKAGES = ("onnx", "onnxscript")
-EXAMPLE_SIDES_PX = (48, 33)  # any would do: the file does not depend on them
 
 
 def export_onnx(network: QuickNAT, path: Path) -> None:
@@ -28,10 +27,12 @@ def export_onnx(network: QuickNAT, path: Path) -> None:
 
 def _write(network: QuickNAT, path: Path) -> None:
     weight = network.encode1.dense.conv1.weight
-    example = torch.zeros((2, weight.shape[1], *EXAMPLE_SIDES_PX), device=weight.device)
+    least = network.smallest_side_px
+    # Any size would do: the file does not depend on it.
+    example = torch.zeros((2, weight.shape[1], 3 * least, 2 * least + 1), device=weight.device)
     sides = {
-        2: Dim("rows", min=SMALLEST_SIDE_PX),
-        3: Dim("columns", min=SMALLEST_SIDE_PX),
+        2: Dim("rows", min=least),
+        3: Dim("columns", min=least),
     }
     torch.onnx.export(
         network,

@@ -1,4 +1,4 @@
-"""2 x 2 max pooling and its inverse: repeatable, exportable to ONNX, and as fast as PyTorch's.
+"""Max pooling and its inverse: repeatable, exportable to ONNX, and as fast as PyTorch's.
 
 `nn.MaxUnpool2d` refuses to run under `torch.use_deterministic_algorithms(True)` and has no ONNX
 form. Windows that do not overlap never write one place twice, so a plain scatter does the same.
@@ -11,21 +11,20 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-POOL_SIZE = 2  # pixels, both ways
-
 
 def max_pool(
     x: Tensor,  # (N, C, H, W)
-) -> tuple[Tensor, Tensor]:  # maxima and their places, both (N, C, H // 2, W // 2)
+    size: int = 2,  # of a window, both ways
+) -> tuple[Tensor, Tensor]:  # maxima and their places, both (N, C, H // size, W // size)
     """The maximum of each window, and where it lay: row x W + column. The first of equals counts.
 
-    The last row of an odd height is left out, and so is the last column of an odd width.
+    Rows and columns at the end that fill no window are left out: of an odd height, the last.
     """
-    return functional.max_pool2d_with_indices(x, [POOL_SIZE, POOL_SIZE])
+    return functional.max_pool2d_with_indices(x, [size, size])
 
 
 def max_unpool(
-    pooled: Tensor,  # (N, C, H // 2, W // 2)
+    pooled: Tensor,  # (N, C, H // 2, W // 2), or by another size of windows
     places: Tensor,  # of the same shape, from max_pool
     size: tuple[int, int],  # (H, W)
 ) -> Tensor:  # (N, C, H, W), channels last in memory

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from kidneyseg.errors import DataError
 from kidneyseg.network.activation import SharedPReLU
+from kidneyseg.network.batch_norm import BatchNorm
 from kidneyseg.network.dense_block import DenseBlock
 from kidneyseg.network.pooling import max_pool, max_unpool
 from kidneyseg.network.recomputation import recomputed
@@ -21,17 +22,20 @@ from kidneyseg.network.squeeze_excitation import (
 )
 from kidneyseg.settings import NetworkSettings
 
-SMALLEST_SIDE_PX = 16  # four times halved: one pixel at the bottleneck
+LEVELS = 4  # of pooling
 
 REPORT = NetworkSettings()  # 3,331,407 parameters
 AUTHORS = NetworkSettings(activation="prelu", bottleneck="dense")  # 3,549,272 parameters
 
 
 class Encoder(nn.Module):
-    """Dense block, squeeze and excitation, dropout; what comes out is kept and halved."""
+    """Dense block, squeeze and excitation, dropout; what comes out is kept, and pooled."""
 
-    def __init__(self, dense: DenseBlock, squeeze_excitation: nn.Module, dropout: float) -> None:
+    def __init__(
+        self, dense: DenseBlock, squeeze_excitation: nn.Module, dropout: float, pool_size: int
+    ) -> None:
         super().__init__()
+        self.pool_size = pool_size
         self.dense = dense
         self.squeeze_excitation = squeeze_excitation
         self.dropout = nn.Dropout2d(dropout)
@@ -41,7 +45,7 @@ class Encoder(nn.Module):
         x: Tensor,  # (N, C, H, W)
     ) -> tuple[Tensor, Tensor, Tensor]:  # (N, F, H // 2, W // 2), skip (N, F, H, W), places
         skip: Tensor = self.dropout(self.squeeze_excitation(self.dense(x)))
-        pooled, places = max_pool(skip)
+        pooled, places = max_pool(skip, self.pool_size)
         return pooled, skip, places
 
 
@@ -72,7 +76,7 @@ class ConvolutionBottleneck(nn.Module):
     def __init__(self, filters: int, kernel_size: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(filters, filters, kernel_size, padding=(kernel_size - 1) // 2)
-        self.batchnorm = nn.BatchNorm2d(filters)
+        self.batchnorm = BatchNorm(filters)
 
     def forward(
         self,
@@ -100,13 +104,15 @@ class QuickNAT(nn.Module):
         self.bottleneck = bottleneck
         self.decode4, self.decode1, self.decode2, self.decode3 = decoders
         self.classifier = classifier
+        # One pixel at the bottleneck.
+        self.smallest_side_px: int = self.encode1.pool_size**LEVELS
         self.recompute = False  # keep a block's ends alone for the backward pass
 
     def forward(
         self,
         x: Tensor,  # (N, input_slices, H, W)
     ) -> Tensor:  # logits (N, output_channels, H, W)
-        _check_size(x)
+        self._check_size(x)
         # A single channel fits both memory layouts: said outright, or its concatenations fall back.
         x = x.clone(memory_format=torch.channels_last)
         run = recomputed if self.recompute and self.training else _run
@@ -121,6 +127,14 @@ class QuickNAT(nn.Module):
         x = run(self.decode3, x, skip1, places1)
         logits: Tensor = self.classifier(x)
         return logits
+
+    def _check_size(self, x: Tensor) -> None:
+        rows, columns = x.shape[-2:]
+        least = self.smallest_side_px
+        if min(rows, columns) < least:
+            raise DataError(
+                f"slice of {rows} x {columns} pixels: QuickNAT needs at least {least} x {least}"
+            )
 
 
 def _run(block: nn.Module, *inputs: Tensor) -> Any:
@@ -149,7 +163,8 @@ def build_quicknat(settings: NetworkSettings, *, dropout: float) -> QuickNAT:
 
 
 def _encoder(in_channels: int, settings: NetworkSettings, dropout: float) -> Encoder:
-    return Encoder(_dense_block(in_channels, settings), _squeeze_excitation(settings), dropout)
+    dense = _dense_block(in_channels, settings)
+    return Encoder(dense, _squeeze_excitation(settings), dropout, settings.pool_size)
 
 
 def _decoder(settings: NetworkSettings, dropout: float) -> Decoder:
@@ -198,12 +213,3 @@ def _squeeze_excitation(settings: NetworkSettings) -> nn.Module:
             return ChannelSpatialSqueezeExcitation(settings.filters)
         case unknown:
             assert_never(unknown)
-
-
-def _check_size(x: Tensor) -> None:
-    rows, columns = x.shape[-2:]
-    if min(rows, columns) < SMALLEST_SIDE_PX:
-        raise DataError(
-            f"slice of {rows} x {columns} pixels: QuickNAT needs at least "
-            f"{SMALLEST_SIDE_PX} x {SMALLEST_SIDE_PX}"
-        )

@@ -18,6 +18,7 @@ from kidneyseg.search.machine_checks import (
     check_data,
     check_disk,
     check_gpus,
+    check_precision_here,
     check_shared_memory,
     check_writable,
 )
@@ -36,6 +37,12 @@ def examine(address: str, environment: Environment) -> Iterator[Finding]:
     runs = Runs(environment.common.runs)
     checks: list[tuple[str, Check]] = [
         ("GPUs", partial(check_gpus, environment.common.device)),
+        (
+            "precision",
+            partial(
+                check_precision_here, environment.common.device, environment.training.precision
+            ),
+        ),
         ("shared memory", check_shared_memory),
         ("runs folder", partial(check_writable, runs.folder)),
         ("disk", partial(check_disk, runs.folder, "runs")),

@@ -9,8 +9,9 @@ import torch
 
 from kidneyseg.cores import count_cores
 from kidneyseg.ct.cases import Case, list_cases
-from kidneyseg.errors import DataError
+from kidneyseg.errors import DataError, SettingsError
 from kidneyseg.search.findings import Finding, error, ok, warning
+from kidneyseg.training.device import check_precision, find_device, slow_precision
 
 GPU_DRIVER = Path("/proc/driver/nvidia/version")
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - what it is called on Linux
@@ -38,6 +39,19 @@ def check_gpus(device: str, driver: Path = GPU_DRIVER) -> list[Finding]:
             )
         ]
     return [ok("GPUs", f"none: trials train on {count_cores()} CPU cores")]
+
+
+def check_precision_here(device: str, precision: str) -> list[Finding]:
+    """See that the device named has the precision that the settings name."""
+    check = "precision"
+    try:
+        found = find_device(device)
+        check_precision(precision, found)
+    except SettingsError as failure:
+        return [error(check, str(failure), "name another in the environment")]
+    if slow := slow_precision(precision, found):
+        return [warning(check, slow, "take float32, or a machine that has them")]
+    return [ok(check, f"{precision} on {found}")]
 
 
 def _missing_gpu(device: str, n_gpus: int) -> list[Finding]:

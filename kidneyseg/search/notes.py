@@ -18,7 +18,13 @@ from kidneyseg.search.budget import OUTCOME
 from kidneyseg.search.definition import StudyDefinition
 from kidneyseg.search.hand_back import ATTEMPT
 from kidneyseg.search.lineage import LINEAGE, TAKEN_OVER, WENT_ON_AFTER
-from kidneyseg.search.objective import BEST_DICE, BEST_EPOCH, DICE_OF_CASE
+from kidneyseg.search.objective import (
+    AT_A_TIME,
+    AT_A_TIME_IN_VALIDATION,
+    BEST_DICE,
+    BEST_EPOCH,
+    DICE_OF_CASE,
+)
 from kidneyseg.search.report.words import (
     counted,
     hours_words,
@@ -47,7 +53,8 @@ ATTRIBUTES = {  # of trials, in the words of who reads them
     LINEAGE: "earlier numbers of the same training, handed back or cut off",
     WENT_ON_AFTER: "how many epochs were trained under those numbers",
     ATTEMPT: "how often it was begun because a worker or its process died",
-    "slices at a time": "that fitted into memory; it changes no result",
+    AT_A_TIME: "that fitted into memory in training; batch norm and dropout feel it",
+    AT_A_TIME_IN_VALIDATION: "the same in validation, where it changes last digits alone",
 }
 
 _attributes = table(  # Optuna's own, of studies

@@ -34,6 +34,8 @@ COPY_ATTEMPTS = 3  # of a trial's folder
 BEST_EPOCH = "best epoch"  # trial attributes
 BEST_DICE = "best validation Dice"
 DICE_OF_CASE = "validation Dice of each case"
+AT_A_TIME = "slices at a time"
+AT_A_TIME_IN_VALIDATION = "slices at a time in validation"
 
 TrialEvents = Generator[TrialStarted | EpochFinished | None, None, None]
 
@@ -189,6 +191,12 @@ def report_epoch(study: Study, trial: optuna.Trial, report: EpochReport) -> None
     """Bring an epoch that is over into the database."""
     trial.report(report.dice, report.epoch)  # first: refused where the trial is another's by now
     store_epoch(study.storage, trial._trial_id, report)
+    for name, n in (
+        (AT_A_TIME, report.small_batch_size),
+        (AT_A_TIME_IN_VALIDATION, report.evaluation_batch_size),
+    ):
+        if trial.user_attrs.get(name) != n:  # once, and again where memory ran out
+            trial.set_user_attr(name, n)
 
 
 def _tell(workplace: Workplace, trial: optuna.Trial, state: TrialState) -> None:
@@ -201,7 +209,6 @@ def _tell(workplace: Workplace, trial: optuna.Trial, state: TrialState) -> None:
     trial.set_user_attr(BEST_EPOCH, best.epoch)
     trial.set_user_attr(BEST_DICE, best.dice)
     trial.set_user_attr(DICE_OF_CASE, best.dice_of_case)
-    trial.set_user_attr("slices at a time", best.small_batch_size)
     upload_pictures(store, study, trial._trial_id, runs.pictures(study.name, trial.number))
     if state == TrialState.COMPLETE:
         upload_model(store, study, trial._trial_id, runs.model(study.name, trial.number))

@@ -92,4 +92,5 @@ def _confirmed_validation(begun: BegunStudy, chosen: Confirmed, result: EpochRes
         dice_of_case=means_of_cases(own),
         loss=chosen.loss,
         small_batch_size=result.small_batch_size,
+        evaluation_batch_size=result.evaluation_batch_size,
     )

@@ -14,7 +14,7 @@ from kidneyseg.search.objective import Workplace
 from kidneyseg.search.storage import Storage
 from kidneyseg.search.studies import Study, load_study, open_study, study_names
 from kidneyseg.settings import MACHINE_PATHS, Environment
-from kidneyseg.training.device import find_device
+from kidneyseg.training.device import check_precision, find_device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +28,11 @@ class BegunStudy:
         """What one of several workers of this machine brings to a trial.
 
         The processor's cores are shared out among the workers. Raises SettingsError for a device
-        that this machine does not have.
+        that this machine does not have, or that does not have the study's precision.
         """
         environment, study = self.cases.environment, self.study
+        found = find_device(device)
+        check_precision(study.definition.settings.training.precision, found)
         runs = Runs(environment.common.runs)
         study.storage.patience.seconds = environment.common.patience_minutes * 60
         return Workplace(
@@ -39,7 +41,7 @@ class BegunStudy:
             runs=runs,
             store=open_artifacts(environment.common, runs),
             cases=self.cases,
-            device=str(find_device(device)),
+            device=str(found),
             threads=max(1, count_cores() // n_workers),
             place=place,
             pictures=environment.common.pictures,

@@ -48,7 +48,7 @@ VARIABLE: dict[str, FieldInfo] = {  # all that may vary, by name
     **{
         f"{NETWORK}{name}": field
         for name, field in NetworkSettings.model_fields.items()
-        if name != "pool_size"  # has but one value
+        if name != "pool_size"  # slices that are large enough for one may be too small for another
     },
 }
 

@@ -90,7 +90,8 @@ class EpochReport(Part):
     seconds: float
     memory_bytes: int
     skipped_steps: int
-    small_batch_size: int
+    small_batch_size: int  # slices at a time
+    evaluation_batch_size: int  # the same in validation
 
 
 class Failed(Part):

@@ -108,6 +108,7 @@ def _report(result: EpochResult) -> EpochReport:
         memory_bytes=result.memory_bytes,
         skipped_steps=result.skipped_steps,
         small_batch_size=result.small_batch_size,
+        evaluation_batch_size=result.evaluation_batch_size,
     )
 
 

@@ -1,6 +1,7 @@
-"""What varies in a study and can change nothing in it."""
+"""What is varied, or given, and can change nothing."""
 
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from kidneyseg.search.definition import StudyPlan
@@ -12,14 +13,22 @@ Ranges = Mapping[str, FloatRange | IntRange | Choice]
 
 
 def without_effect(plan: StudyPlan, environment: Environment) -> list[str]:
-    """Sentences on what varies in a study and can change nothing in it."""
+    """Sentences on what varies in a study, or is given for it, and can change nothing in it."""
     varied, given = plan.space.root, given_values(plan.fixed, environment.network)
     return [
         *_of_ranges(varied, given),
-        *_of_decay(varied, given, environment.training.max_epochs),
+        *_of_decay(varied, given, {*varied, *plan.fixed}, environment.training.max_epochs),
         *_of_losses(varied, given),
         *_of_border(varied, given),
     ]
+
+
+def given_without_effect(
+    hyperparameters: Mapping[str, Value], environment: Environment
+) -> list[str]:
+    """The same of hyper-parameters that are given for one training."""
+    given = given_values(hyperparameters, environment.network)
+    return list(_of_decay({}, given, set(hyperparameters), environment.training.max_epochs))
 
 
 def _of_ranges(varied: Ranges, given: Mapping[str, Value]) -> Iterator[str]:
@@ -34,16 +43,25 @@ def _of_ranges(varied: Ranges, given: Mapping[str, Value]) -> Iterator[str]:
                 yield f"{name} never applies: {other} is {given[other]}, not {value}"
 
 
-def _of_decay(varied: Ranges, given: Mapping[str, Any], max_epochs: int) -> Iterator[str]:
+def _of_decay(
+    varied: Ranges, given: Mapping[str, Any], named: AbstractSet[str], max_epochs: int
+) -> Iterator[str]:
+    """StepLR that never fires, though the study names one of its two; or not over a whole range."""
     smallest = int(_least(varied, given, "step_size"))
-    for name in ("step_size", "gamma"):
-        if name in varied and smallest >= max_epochs:
-            yield (
-                f"{name} has no effect: StepLR first decays after {smallest} epochs, and training "
-                f"ends after {max_epochs} at the latest (training.max_epochs)"
-            )
-    if "step_size" in varied and "gamma" not in varied and given["gamma"] == 1:
+    off = "gamma" not in varied and given["gamma"] == 1
+    ends = f"training ends after {max_epochs} at the latest (training.max_epochs)"
+    if smallest >= max_epochs and not off:
+        for name in sorted(named & {"step_size", "gamma"}):
+            yield f"{name} has no effect: StepLR first decays after {smallest} epochs, and {ends}"
+    if "step_size" not in varied:
+        return
+    if off:
         yield "step_size has no effect: gamma is 1, which is no decay"
+    elif smallest < max_epochs <= (largest := int(max(varied["step_size"].ends()))):
+        yield (
+            f"step_size has no effect from {max_epochs} to {largest}: StepLR decays after so many "
+            f"epochs, and {ends}"
+        )
 
 
 def _of_losses(varied: Ranges, given: Mapping[str, Any]) -> Iterator[str]:

@@ -37,6 +37,7 @@ class Progress(Part):
     best_epoch: int
     small_batch_size: int
     history: tuple[float, ...]  # validation Dice of each finished epoch
+    evaluation_batch_size: int | None = None  # None: not written by an earlier version
     last: EpochResult | None = None  # what the last of them gave
 
 

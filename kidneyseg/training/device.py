@@ -29,9 +29,38 @@ def find_device(name: str) -> torch.device:
     return device
 
 
+def check_precision(precision: str, device: torch.device) -> None:
+    """Refuse a precision that a device does not have. Raises SettingsError."""
+    if precision == "tf32" and device.type != "cuda":
+        raise SettingsError(
+            f"training.precision 'tf32' on {device}: only GPUs have it; expected float32 or "
+            "bfloat16, or a GPU as common.device"
+        )
+
+
+def slow_precision(precision: str, device: torch.device) -> str | None:
+    """A sentence where a device computes in this precision, but gains nothing by it."""
+    if precision != "bfloat16" or device.type != "cpu" or _processor_has_bfloat16():
+        return None
+    return (
+        "training.precision 'bfloat16': this processor has no instructions for it (AMX, "
+        "AVX512-BF16 or Arm's BF16), so that it rounds as much and is slower than float32"
+    )
+
+
+def _processor_has_bfloat16() -> bool:
+    known = torch.cpu.get_capabilities()
+    return any(has for name, has in known.items() if "bf16" in name)
+
+
 def set_up_gpu(*, deterministic: bool, tf32: bool) -> None:
     """Have a GPU repeat its results bit for bit or be fast, and compute as exactly as asked for."""
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.benchmark = not deterministic
+    allow_tf32(tf32)
+
+
+def allow_tf32(tf32: bool) -> None:
+    """Let a GPU shorten float32's products, or not: PyTorch by itself shortens convolutions'."""
     torch.backends.cudnn.allow_tf32 = tf32
     torch.backends.cuda.matmul.allow_tf32 = tf32

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -38,16 +39,23 @@ class ForwardPass:
         batch = slices.batch(indices).to(self._device)
         return slice_inputs(batch, self._setup.data.hu_window), batch.volumes
 
+    def weighted(self, inputs: SliceInputs) -> SliceInputs:
+        """The same with every pixel's weight in the cross-entropy."""
+        return replace(inputs, weights=self._weighting(inputs.labels, inputs.inside))
+
     def __call__(self, inputs: SliceInputs) -> tuple[Tensor, SliceLosses]:
         """Logits of kidney, (N, 1, H, W) float32, and the losses of each slice."""
         with self._precision():
             logits = self._network(inputs.images.contiguous(memory_format=torch.channels_last))
         logits = kidney_logits(logits).float()
         hyperparameters = self._setup.hyperparameters
+        weights = inputs.weights
+        if weights is None:
+            weights = self._weighting(inputs.labels, inputs.inside)
         losses = slice_losses(
             logits,
             inputs.labels,
-            self._weighting(inputs.labels, inputs.inside),
+            weights,
             alpha=hyperparameters.alpha,
             beta=hyperparameters.beta,
         )

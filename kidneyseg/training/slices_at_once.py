@@ -9,6 +9,15 @@ from kidneyseg.errors import TrainingError
 
 T = TypeVar("T")
 
+OUT_OF_MEMORY = (  # as errors without a type of their own say it
+    "can't allocate memory",  # PyTorch on a processor
+    "std::bad_alloc",  # C++
+    "CUDA error: out of memory",  # the driver, outside PyTorch's own allocator
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+)
+
 
 class SlicesAtOnce:
     """A number of slices that is halved where memory runs out, and stays so."""
@@ -25,10 +34,10 @@ class SlicesAtOnce:
         while True:
             try:
                 return work(self.n)
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                reason = str(error).splitlines()[0]
+                reason = (str(error) or type(error).__name__).splitlines()[0]
             # Only here is everything of the failed try gone.
             self._halve(reason)
             undo()
@@ -47,6 +56,8 @@ def cut(indices: Sequence[int], n: int) -> Iterator[Sequence[int]]:
         yield indices[first : first + n]
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch ran out of memory; on the processor only its words tell."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """Whether memory ran out: PyTorch's own word for it, or another library's."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return any(words in str(error) for words in OUT_OF_MEMORY)

@@ -17,8 +17,9 @@ from kidneyseg.ct.slices import SliceDataset
 from kidneyseg.errors import TrainingError
 from kidneyseg.network import build_quicknat, channels_last
 from kidneyseg.training.augmentation import Augmentation
+from kidneyseg.training.buffers import BuffersBefore
 from kidneyseg.training.checkpoint import Checkpoint, Progress
-from kidneyseg.training.device import set_up_gpu
+from kidneyseg.training.device import check_precision, set_up_gpu
 from kidneyseg.training.forward import ForwardPass
 from kidneyseg.training.memory import begin_peak, keep_freed_memory, peak_memory_bytes
 from kidneyseg.training.optimizer import ScheduledAdam, below
@@ -31,6 +32,7 @@ from kidneyseg.training.stopping import LossRises
 
 MOST_SKIPPED_SHARE = 0.1  # of an epoch's steps, before the training is given up
 MOST_SKIPPED_STEPS = 2  # in an epoch of few steps
+PREPARED_AT_ONCE = 64  # slices of a batch that are augmented and weighed together
 
 
 class Training:
@@ -43,6 +45,7 @@ class Training:
         validation: SliceDataset,
         device: torch.device,
     ) -> None:
+        check_precision(setup.training.precision, device)
         self.setup = setup
         self.device = device
         self._trained_at_once = SlicesAtOnce(setup.training.small_batch_size, device)
@@ -142,6 +145,7 @@ class Training:
             best_dice=self._best_dice,
             best_epoch=self._best_epoch,
             small_batch_size=self._trained_at_once.n,
+            evaluation_batch_size=self._validated_at_once.n,
             history=tuple(self._history),
             last=self.last,
         )
@@ -162,6 +166,8 @@ class Training:
         self._rises = LossRises(progress.previous_loss, progress.loss_rises)
         self._best_dice, self._best_epoch = progress.best_dice, progress.best_epoch
         self._trained_at_once.n = progress.small_batch_size
+        if progress.evaluation_batch_size is not None:
+            self._validated_at_once.n = progress.evaluation_batch_size
         self._history = list(progress.history)
         self.last = progress.last
 
@@ -199,17 +205,16 @@ class Training:
         never waits for the device to know. Where memory runs out, the batch is begun anew with half
         as many slices at once, as if nothing had been tried.
         """
-        before = [buffer.clone() for buffer in self.network.buffers()]
+        before = BuffersBefore(self.network)
         begin_anew = self._undoing(before)
         step_sums = self._trained_at_once.run(lambda n: self._backward(indices, n), begin_anew)
         finite = self._optimizer.gradients_are_finite() & step_sums.is_finite()
         self._optimizer.step(wanted=finite)
-        for buffer, old in zip(self.network.buffers(), before, strict=True):
-            buffer.copy_(torch.where(finite, buffer, old))
+        before.put_back(unless=finite)
         sums.merge(step_sums, wanted=finite)
         return finite
 
-    def _undoing(self, buffers: list[Tensor]) -> Callable[[], None]:
+    def _undoing(self, before: BuffersBefore) -> Callable[[], None]:
         """What takes batch norm's statistics and the random numbers back to where they are now."""
         on_gpu = self.device.type == "cuda"
         here = torch.get_rng_state()
@@ -219,8 +224,7 @@ class Training:
             torch.set_rng_state(here)
             if there is not None:
                 torch.cuda.set_rng_state(there, self.device)
-            for buffer, old in zip(self.network.buffers(), buffers, strict=True):
-                buffer.copy_(old)
+            before.put_back()
 
         return undo
 
@@ -231,12 +235,15 @@ class Training:
         """
         sums = EpochSums(self._slices.case_names, self.device)
         self._optimizer.forget_gradients()
-        for part in cut(indices, n):
-            inputs, volumes = self._forward.inputs(self._slices, part)
-            inputs = self._augmentation(inputs)
-            logits, losses = self._forward(inputs)
-            (losses.combined.sum() / len(indices)).backward()  # type: ignore[no-untyped-call]
-            sums.add(inputs, volumes, logits, losses, self.setup.evaluation.threshold)
+        for prepared in cut(indices, PREPARED_AT_ONCE):
+            batch, volumes = self._forward.inputs(self._slices, prepared)
+            batch = self._forward.weighted(self._augmentation(batch))
+            for part in cut(range(len(prepared)), n):
+                inputs = batch.part(part[0], part[-1] + 1)
+                logits, losses = self._forward(inputs)
+                (losses.combined.sum() / len(indices)).backward()  # type: ignore[no-untyped-call]
+                counted = volumes[part[0] : part[-1] + 1]
+                sums.add(inputs, counted, logits, losses, self.setup.evaluation.threshold)
         return sums
 
     def _validate(self, n: int) -> EpochSums:

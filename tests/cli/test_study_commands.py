@@ -225,13 +225,13 @@ def test_the_doctor_says_a_line_a_check_and_fails_on_errors_alone(
 def test_the_doctor_upgrades_on_request(
     storage: Storage, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("orders", "workers", "epochs", "version"):
+    for name in ("orders", "workers", "epochs", "places", "points", "version"):
         storage.change(text(f"DROP TABLE kidneyseg_{name}"))
     assert kidneyseg_search(["status"]) == 2
     assert "wants an upgrade: kidneyseg-search doctor --upgrade" in capsys.readouterr().err
     assert kidneyseg_search(["doctor", "--upgrade", "--json"]) in (0, 1)  # this machine's health
     told = capsys.readouterr()
-    assert "our tables: from 0001 to 0002" in told.err
+    assert "our tables: from 0001 to 0003" in told.err
     checks = {(each["check"], each["level"]) for each in json.loads(told.out)}
     assert ("database", "error") not in checks
     assert kidneyseg_search(["status"]) == 0

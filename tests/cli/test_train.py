@@ -88,3 +88,22 @@ def test_other_scans_are_refused_before_anything_is_trained(
     assert repeat(tiny_data) == 2
     assert "data set" in capsys.readouterr().err
     assert not Path("again").exists()
+
+
+def test_a_decay_that_never_fires_is_warned_of(
+    workplace: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [f"--set={each}" for each in (*SMALL, "step_size=10")]
+    assert kidneyseg(["train", "--data", str(tiny_data), "--out", "decayed", *given]) == 0
+    assert (
+        "warning: step_size has no effect: StepLR first decays after 10" in capsys.readouterr().err
+    )
+    assert workplace.is_dir()
+
+
+def test_tf32_without_a_gpu_is_refused_before_data_are_looked_at(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--set", "training.precision=tf32", "--set", "common.device=cpu"]
+    assert kidneyseg(["train", "--data", str(workplace / "nowhere"), *given]) == 2
+    assert "'tf32' on cpu: only GPUs have it" in capsys.readouterr().err

@@ -14,6 +14,8 @@ from torch import Tensor
 from kidneyseg.errors import ModelError
 from kidneyseg.model.description import load_description, weights_sha256
 from kidneyseg.model.folder import Model, load_model, save_model
+from kidneyseg.settings import TrainingSettings
+from kidneyseg.training.device import allow_tf32
 
 CPU = torch.device("cpu")
 
@@ -190,3 +192,25 @@ def test_nothing_is_ever_unpickled(folder: Path, kind: str, tmp_path: Path) -> N
         torch.load(trap, weights_only=False) if kind == "torch" else pickle.loads(trap.read_bytes())
     replace_weights(folder, trap.read_bytes())
     assert "does not fit the network of model.json" in refusal(folder)
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16", None])
+def test_a_gpu_shortens_products_only_for_a_model_that_was_trained_so(
+    model: Model, tmp_path: Path, precision: str | None
+) -> None:
+    """PyTorch by itself shortens those of convolutions."""
+    settings = (
+        None if precision is None else TrainingSettings.model_validate({"precision": precision})
+    )
+    save_model(
+        tmp_path / "model",
+        model.network,
+        model.description.model_copy(update={"training": settings}),
+    )
+    before = torch.backends.cudnn.allow_tf32
+    try:
+        torch.backends.cudnn.allow_tf32 = precision != "tf32"
+        load_model(tmp_path / "model", CPU)
+        assert torch.backends.cudnn.allow_tf32 is (precision == "tf32")
+    finally:
+        allow_tf32(before)

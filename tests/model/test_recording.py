@@ -1,9 +1,14 @@
 """A recorded training: what it leaves behind, and going on after a kill."""
 
+import errno
+import shutil
 import signal
 import subprocess
 import sys
+import threading
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file
@@ -11,6 +16,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from kidneyseg.ct.development import DevelopmentCases
 from kidneyseg.hyperparameters import Hyperparameters
+from kidneyseg.model import recording
+from kidneyseg.model.picture_files import write_pictures
 from kidneyseg.model.single_training import train_model
 
 PROGRAM = """
@@ -103,3 +110,69 @@ def test_no_checkpoint_is_left_of_a_training_that_is_over(
     _, code = run(tiny_cases, tmp_path, kill_after=0)
     assert code == 0
     assert not list(tmp_path.glob("trainings/*/checkpoints"))
+
+
+def all_cases(cases: DevelopmentCases, runs: Path) -> DevelopmentCases:
+    """The same cases with a runs folder of one's own."""
+    common = cases.environment.common.model_copy(update={"runs": runs, "pictures": True})
+    return replace(cases, environment=cases.environment.model_copy(update={"common": common}))
+
+
+def test_an_epoch_is_told_while_its_pictures_are_being_written(
+    tiny_cases: DevelopmentCases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, written = threading.Event(), list[Path]()
+
+    def slowly(folder: Path, *rest: Any) -> None:
+        if not told.wait(20):
+            raise TimeoutError("the first epoch was not told")
+        write_pictures(folder, *rest)
+        written.append(folder)
+
+    monkeypatch.setattr(recording, "write_pictures", slowly)
+    cases = all_cases(tiny_cases, tmp_path)
+    epochs = train_model(cases, list(cases.prepare()), Hyperparameters(), 0, tmp_path / "model")
+    assert next(epochs).is_best
+    told.set()
+    *_, last = epochs
+    assert last.is_last
+    assert list(written[0].glob("*.png"))
+
+
+def test_what_goes_wrong_with_pictures_ends_the_training(
+    tiny_cases: DevelopmentCases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(recording, "write_pictures", fail)
+    cases = all_cases(tiny_cases, tmp_path)
+    with pytest.raises(OSError, match="No space left"):
+        list(train_model(cases, list(cases.prepare()), Hyperparameters(), 0, tmp_path / "model"))
+
+
+def test_a_training_that_is_left_early_has_its_pictures(
+    tiny_cases: DevelopmentCases, tmp_path: Path
+) -> None:
+    cases = all_cases(tiny_cases, tmp_path)
+    epochs = train_model(cases, list(cases.prepare()), Hyperparameters(), 0, tmp_path / "model")
+    next(epochs)
+    epochs.close()
+    assert list(tmp_path.glob("trainings/*/pictures/*.png"))
+
+
+def test_pictures_that_a_kill_kept_from_being_written_are_drawn_again(
+    tiny_cases: DevelopmentCases, tmp_path: Path
+) -> None:
+    cases = all_cases(tiny_cases, tmp_path)
+    epochs = train_model(cases, list(cases.prepare()), Hyperparameters(), 0, tmp_path / "model")
+    next(epochs)
+    epochs.close()
+    (pictures,) = tmp_path.glob("trainings/*/pictures")
+    expected = {path.name: path.read_bytes() for path in pictures.iterdir()}
+    shutil.rmtree(pictures)
+    again = train_model(cases, list(cases.prepare()), Hyperparameters(), 0, tmp_path / "model")
+    second = next(again)
+    again.close()
+    found = {path.name: path.read_bytes() for path in pictures.iterdir()}
+    assert found if second.is_best else found == expected

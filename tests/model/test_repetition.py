@@ -110,9 +110,11 @@ def test_paths_and_device_are_this_machines_and_all_else_the_models(
 def test_the_small_batch_is_the_one_that_memory_allowed(
     described: ModelDescription, environment_in: EnvironmentIn, tmp_path: Path
 ) -> None:
-    validation = described.validation.model_copy(update={"small_batch_size": 1})
+    left = {"small_batch_size": 1, "evaluation_batch_size": 2}
+    validation = described.validation.model_copy(update=left)
     halved = described.model_copy(update={"validation": validation})
-    assert repeated_environment(halved, environment_in(tmp_path)).training.small_batch_size == 1
+    found = repeated_environment(halved, environment_in(tmp_path))
+    assert (found.training.small_batch_size, found.evaluation.batch_size) == (1, 2)
 
 
 def test_a_model_of_before_the_settings_were_kept_is_refused(

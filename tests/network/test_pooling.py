@@ -88,3 +88,15 @@ def test_unpooling_keeps_channels_last_in_memory() -> None:
     x = features((8, 6), ties=False).contiguous(memory_format=torch.channels_last)
     unpooled = max_unpool(*max_pool(x), (8, 6))
     assert unpooled.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("window", [3, 4])
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+def test_larger_windows_are_pytorchs_bit_for_bit_too(window: int, dtype: torch.dtype) -> None:
+    x = features((4 * window + 1, 5 * window + 2), ties=True).to(dtype)
+    pooled, places = max_pool(x, window)
+    found = max_unpool(pooled, places, (x.shape[2], x.shape[3]))
+    expected, indices = nn.MaxPool2d(window, return_indices=True)(x)
+    assert torch.equal(pooled, expected)
+    unpooled = nn.MaxUnpool2d(window)(expected, indices, output_size=x.shape[2:])
+    assert torch.equal(found, unpooled)

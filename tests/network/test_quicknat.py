@@ -152,6 +152,20 @@ def test_any_size_from_16_up_comes_back_in_its_own_size(
     assert logits.shape == (2, output_channels, *size)
 
 
+@pytest.mark.parametrize(("pool_size", "size"), [(3, (81, 100)), (3, (95, 83)), (4, (256, 261))])
+def test_slices_come_back_in_their_own_size_from_larger_pools_too(
+    pool_size: int, size: tuple[int, int]
+) -> None:
+    settings = NetworkSettings.model_validate({"filters": 2, "pool_size": pool_size})
+    network = build_quicknat(settings, dropout=0.2)
+    inner: list[Tensor] = []
+    network.bottleneck.register_forward_hook(lambda _module, _inputs, out: inner.append(out))
+    assert network(slices(*size)).shape == (2, 1, *size)
+    assert inner[0].shape[2:] == tuple(side // pool_size**4 for side in size)
+    with pytest.raises(DataError, match=f"needs at least {pool_size**4} x {pool_size**4}"):
+        network(slices(pool_size**4 - 1, 300))
+
+
 def test_a_slice_below_16_pixels_is_refused_with_its_size() -> None:
     network = build_quicknat(NetworkSettings(filters=2), dropout=0.2)
     with pytest.raises(DataError, match=r"15 x 40 pixels: QuickNAT needs at least 16 x 16"):

@@ -33,6 +33,7 @@ from kidneyseg.search.machine_checks import (
     check_data,
     check_disk,
     check_gpus,
+    check_precision_here,
     check_shared_memory,
     check_writable,
 )
@@ -344,3 +345,20 @@ def test_a_password_is_in_no_finding(
     with pytest.raises(StorageError) as caught:
         upgrade_database(wrong)
     assert "pa55-w0rd" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "level", "words"),
+    [
+        ("cpu", "float32", Level.OK, "float32 on cpu"),
+        ("cpu", "tf32", Level.ERROR, "only GPUs have it"),
+        ("cpu", "bfloat16", Level.WARNING, "no instructions"),
+    ],
+)
+def test_a_precision_that_the_machine_lacks_is_found(
+    device: str, precision: str, level: Level, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    finding = only(check_precision_here(device, precision))
+    assert finding.level == level
+    assert words in finding.found

@@ -34,6 +34,7 @@ def report(epoch: int, learning_rate: float = 0.01) -> EpochReport:
         memory_bytes=3 * 2**31,  # more than 32 bits hold
         skipped_steps=0,
         small_batch_size=4,
+        evaluation_batch_size=16,
     )
 
 
@@ -114,3 +115,16 @@ def test_a_worker_that_lost_its_trial_writes_no_epoch_into_it(
     with pytest.raises(UpdateFinishedTrialError):
         report_epoch(study, trial, report(1))
     assert study.storage.read(select(epochs)).all() == []
+
+
+def test_how_many_slices_fitted_is_on_the_trial_from_the_epoch_where_it_changed(
+    study: Study,
+) -> None:
+    trial = study.optuna.ask()
+    attributes = []
+    for epoch, n in ((1, 8), (2, 4)):
+        told = report(epoch).model_copy(update={"small_batch_size": n})
+        report_epoch(study, trial, told)
+        attributes.append(study.optuna.trials[0].user_attrs)
+    assert [found["slices at a time"] for found in attributes] == [8, 4]
+    assert [found["slices at a time in validation"] for found in attributes] == [16, 16]

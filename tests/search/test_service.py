@@ -130,3 +130,13 @@ def test_a_budget_below_1_is_refused(n_trials: int) -> None:
     with pytest.raises(StudyError, match=f"--n-trials {n_trials}: expected 1 or more"):
         check_budget(n_trials)
     assert check_budget(1) == 1
+
+
+def test_a_worker_without_a_gpu_does_not_join_a_study_in_tf32(
+    storage: Storage, plan: StudyPlan, environment: Environment
+) -> None:
+    training = environment.training.model_copy(update={"precision": "tf32"})
+    tf32 = environment.model_copy(update={"training": training})
+    begin_study(storage, "tiny", plan, tf32)
+    with pytest.raises(SettingsError, match="'tf32' on cpu"):
+        join_study(storage, "tiny", environment).workplace("cpu")

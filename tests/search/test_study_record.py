@@ -88,6 +88,7 @@ def test_it_has_the_losses_and_the_pictures_of_the_best_trial(study: Study) -> N
         memory_bytes=1,
         skipped_steps=0,
         small_batch_size=4,
+        evaluation_batch_size=16,
     )
     trial_id = study.optuna.get_trials()[0]._trial_id
     store_epoch(study.storage, trial_id, report)

@@ -35,6 +35,7 @@ REPORT = EpochReport(
     memory_bytes=2**40,
     skipped_steps=1,
     small_batch_size=4,
+    evaluation_batch_size=16,
 )
 
 

@@ -14,6 +14,7 @@ ENVIRONMENT = Environment.model_validate(
     {"data": {"downsampling": 2, "slice_size": [32, 32]}, "training": {"max_epochs": 6}}
 )
 STEPS = {"type": "int", "low": 2, "high": 50}
+EARLY = {"type": "int", "low": 1, "high": 5}
 LATE = {"type": "int", "low": 6, "high": 50}
 ODD = {"type": "int", "low": 3, "high": 7, "step": 2}
 LARGE = {"network": {"filters": 64}}
@@ -35,8 +36,10 @@ def sentences(space: dict[str, Any], **fixed: Value) -> list[str]:
     ("space", "fixed"),
     [
         ({"learning_rate": REAL, "beta": REAL}, {"alpha": 1.0}),
-        ({"step_size": STEPS, "gamma": REAL}, {}),
+        ({"step_size": EARLY, "gamma": REAL}, {}),
         ({"gamma": REAL}, {"step_size": 2}),
+        ({"learning_rate": REAL}, {"step_size": 5, "gamma": 0.1}),
+        ({"learning_rate": REAL}, {"step_size": 10, "gamma": 1.0}),
         ({"border_sigma_px": REAL}, {}),
         ({"border_sigma_px": REAL, "border_weight": REAL}, {"border_weight": 0.0}),
         ({"network": {"filters": STEPS}}, {}),
@@ -55,6 +58,17 @@ def test_nothing_is_said_of_what_has_an_effect(
     [
         ({"gamma": REAL}, {}, ["gamma has no effect", "after 50 epochs", "after 6 at the latest"]),
         ({"step_size": LATE}, {}, ["step_size has no effect", "after 6 epochs"]),
+        (
+            {"step_size": STEPS},
+            {},
+            ["step_size has no effect from 6 to 50", "after 6 at the latest"],
+        ),
+        (
+            {"learning_rate": REAL},
+            {"step_size": 10},
+            ["step_size has no effect", "after 10 epochs", "after 6 at the latest"],
+        ),
+        ({"learning_rate": REAL}, {"gamma": 0.1}, ["gamma has no effect", "after 50 epochs"]),
         ({"border_sigma_px": REAL}, {"border_weight": 0.0}, ["border_sigma_px has no effect"]),
         ({"alpha": REAL, "beta": REAL}, {}, ["alpha and beta", "ratio"]),
         ({"beta": REAL}, {"alpha": 0.0}, ["beta has no effect", "alpha is 0"]),

@@ -1,10 +1,12 @@
 """Augmentation: off by default, image and labels together, the same for the same seed."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from kidneyseg.training import augmentation
 from kidneyseg.training.augmentation import Augmentation
@@ -119,3 +121,43 @@ def test_a_disc_stays_round_on_slices_that_are_not_square(monkeypatch: pytest.Mo
         / (moved.kidney().sum() + inputs.kidney().sum())
     )
     assert same > 0.98
+
+
+def test_it_draws_a_few_numbers_for_each_slice_and_nothing_of_a_slices_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On the CPU, whatever the slices' device: the host would hold up a GPU."""
+    drawn: list[int] = []
+
+    def count(name: str) -> None:
+        draw = getattr(torch, name)
+
+        def counted(*args: Any, **options: Any) -> Tensor:
+            found: Tensor = draw(*args, **options)
+            drawn.append(found.numel() if options.get("generator") is None else 0)
+            return found
+
+        monkeypatch.setattr(torch, name, counted)
+
+    for name in ("rand", "randn", "randint"):
+        count(name)
+    changed(1, disc(n=4, size=48))
+    assert 0 < sum(drawn) < 4 * 100
+
+
+def test_noise_is_drawn_anew_for_every_batch_and_goes_back_with_torchs_random_numbers() -> None:
+    inputs = disc(n=2)
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    first, second = (Augmentation(strength=1)(inputs).images for _ in range(2))
+    assert not torch.equal(first, second)
+    torch.set_rng_state(state)
+    assert torch.equal(Augmentation(strength=1)(inputs).images, first)
+
+
+def test_a_grid_without_changes_is_pytorchs_own() -> None:
+    theta = torch.tensor([[[0.9, -0.3, 0.1], [0.2, 1.1, -0.2]]])
+    knots = torch.zeros(1, 2, 6, 6)
+    found = augmentation._grid(torch.Size((1, 1, 40, 40)), theta, knots)
+    expected = functional.affine_grid(theta, [1, 1, 40, 40], align_corners=False)
+    torch.testing.assert_close(found, expected)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kidneyseg.training.checkpoint import load_checkpoint, save_checkpoint
+from kidneyseg.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from kidneyseg.training.results import EpochResult
 from kidneyseg.training.trainer import Training
 
@@ -49,6 +49,35 @@ def test_a_resumed_training_is_that_which_was_never_interrupted(
     theirs = whole.network.state_dict()
     for name, value in second.network.state_dict().items():
         assert torch.equal(value, theirs[name]), name
+
+
+def test_it_goes_on_with_as_many_slices_at_a_time_as_memory_left(
+    build_training: BuildTraining, tmp_path: Path
+) -> None:
+    training = build_training(training=LONG)
+    epochs = training.epochs()
+    next(epochs)
+    training._trained_at_once.n, training._validated_at_once.n = 2, 3
+    save_checkpoint(tmp_path, training.checkpoint())
+    expected = timeless(next(epochs))
+    assert (expected.small_batch_size, expected.evaluation_batch_size) == (2, 3)
+    again = build_training(training=LONG)
+    checkpoint = load_checkpoint(tmp_path, again.setup.fingerprint)
+    assert checkpoint is not None
+    again.resume(checkpoint)
+    assert timeless(next(again.epochs())) == expected
+
+
+def test_a_checkpoint_of_before_that_was_kept_is_gone_on_from(
+    build_training: BuildTraining,
+) -> None:
+    training = build_training(training=LONG)
+    next(training.epochs())
+    written = training.checkpoint()
+    older = written.progress.model_dump(exclude={"evaluation_batch_size"})
+    again = build_training(training=LONG)
+    again.resume(replace(written, progress=Progress.model_validate(older)))
+    assert next(again.epochs()).evaluation_batch_size == again.setup.evaluation.batch_size
 
 
 def test_a_finished_training_resumes_to_nothing(

@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from kidneyseg.errors import SettingsError
-from kidneyseg.training.device import find_device, set_up_gpu
+from kidneyseg.training.device import (
+    allow_tf32,
+    check_precision,
+    find_device,
+    set_up_gpu,
+    slow_precision,
+)
 
 
 def test_auto_is_the_first_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,3 +62,41 @@ def test_a_gpu_computes_as_the_settings_say(*, deterministic: bool, tf32: bool) 
     assert torch.are_deterministic_algorithms_enabled() is deterministic
     assert torch.backends.cudnn.benchmark is not deterministic
     assert torch.backends.cudnn.allow_tf32 is torch.backends.cuda.matmul.allow_tf32 is tf32
+
+
+@pytest.mark.usefixtures("flags")
+@pytest.mark.parametrize("tf32", [False, True])
+def test_convolutions_and_products_are_shortened_together_or_not_at_all(*, tf32: bool) -> None:
+    allow_tf32(tf32)
+    assert torch.backends.cudnn.allow_tf32 is torch.backends.cuda.matmul.allow_tf32 is tf32
+
+
+def test_tf32_is_refused_without_a_gpu() -> None:
+    with pytest.raises(SettingsError, match="precision 'tf32' on cpu: only GPUs have it; expected"):
+        check_precision("tf32", torch.device("cpu"))
+    check_precision("tf32", torch.device("cuda:0"))
+    check_precision("bfloat16", torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "known", "slow"),
+    [
+        ("bfloat16", "cpu", {"avx512_f": True, "avx512_bf16": False, "amx_bf16": False}, True),
+        ("bfloat16", "cpu", {"avx512_bf16": True}, False),
+        ("bfloat16", "cpu", {"amx_bf16": True}, False),
+        ("bfloat16", "cuda:0", {}, False),
+        ("float32", "cpu", {}, False),
+    ],
+)
+def test_bfloat16_is_warned_of_where_the_processor_lacks_it(
+    precision: str,
+    device: str,
+    known: dict[str, bool],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    slow: bool,
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known)
+    sentence = slow_precision(precision, torch.device(device))
+    assert (sentence is not None) is slow
+    assert sentence is None or "'bfloat16': this processor has no instructions" in sentence

@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from kidneyseg.training.augmentation import Augmentation
 from kidneyseg.training.checkpoint import load_checkpoint, save_checkpoint
+from kidneyseg.training.inputs import SliceInputs
 from kidneyseg.training.results import EpochResult, EpochSums
 from kidneyseg.training.trainer import Training
 
@@ -105,3 +107,24 @@ def test_its_memory_is_each_epochs_own(build_training: BuildTraining) -> None:
     del ballast
     without = next(epochs).memory_bytes
     assert with_ballast > 2**28 > without > 0
+
+
+@pytest.mark.gpu
+def test_augmentation_makes_what_is_large_on_the_gpu_and_the_same_again() -> None:
+    images = torch.rand(4, 1, 64, 64, device=GPU) * 2 - 1
+    inputs = SliceInputs(images=images, labels=(images > 0).float(), inside=images > -2)
+    found = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            found.append(Augmentation(strength=1)(inputs))
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    assert torch.equal(found[0].images, found[1].images)
+    assert torch.equal(found[0].labels, found[1].labels)
+    torch.manual_seed(0)
+    here = Augmentation(strength=1)(
+        SliceInputs(images=images.cpu(), labels=inputs.labels.cpu(), inside=inputs.inside.cpu())
+    )
+    assert (found[0].labels.cpu() - here.labels).abs().mean() < 1e-3

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from kidneyseg.ct.slices import SliceDataset, image_input
-from kidneyseg.errors import TrainingError
+from kidneyseg.errors import SettingsError, TrainingError
+from kidneyseg.training import trainer
 from kidneyseg.training.inputs import SliceInputs
 from kidneyseg.training.loss import SliceLosses, slice_losses
 from kidneyseg.training.pixel_weights import PixelWeighting
@@ -32,7 +33,8 @@ def with_forward(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Let the training's slices go another way forward."""
-    monkeypatch.setattr(forward, "inputs", training._forward.inputs, raising=False)
+    for name in ("inputs", "weighted"):
+        monkeypatch.setattr(forward, name, getattr(training._forward, name), raising=False)
     monkeypatch.setattr(training, "_forward", forward)
 
 
@@ -157,6 +159,30 @@ def test_a_step_follows_the_mean_gradient_of_its_slices(
     for parameter, gradient in zip(parameters, expected, strict=True):
         assert parameter.grad is not None
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(("n_slices", "times"), [(7, 1), (20, 3)])
+def test_a_batch_is_augmented_and_weighed_at_once_however_it_is_cut(
+    build_training: BuildTraining,
+    monkeypatch: pytest.MonkeyPatch,
+    n_slices: int,
+    times: int,
+) -> None:
+    """Up to so many slices, that a huge batch takes no more memory than a large one."""
+    training = build_training({"augmentation": 0.5}, {"small_batch_size": 2})
+    sizes: list[int] = []
+    original = PixelWeighting.__call__
+
+    def spy(self: PixelWeighting, labels: Tensor, inside: Tensor) -> Tensor:
+        sizes.append(len(labels))
+        return original(self, labels, inside)
+
+    monkeypatch.setattr(PixelWeighting, "__call__", spy)
+    monkeypatch.setattr(trainer, "PREPARED_AT_ONCE", 8)
+    sums = EpochSums(training._slices.case_names, training.device)
+    training._step(range(n_slices), sums)
+    assert len(sizes) == times
+    assert sum(sizes) == sums._n_slices == n_slices
 
 
 def test_every_slice_is_trained_once_per_epoch_in_another_order_each_time(
@@ -315,6 +341,13 @@ def test_out_of_memory_halves_the_small_batch_and_goes_on(
     assert sizes[:3] == [7, 3, 1]
     assert result.skipped_steps == 0
     assert training._optimizer.tensors()["0.step"] == math.ceil(len(tiny_slices[0]) / 7)
+
+
+def test_tf32_is_refused_on_a_processor_before_anything_is_trained(
+    build_training: BuildTraining,
+) -> None:
+    with pytest.raises(SettingsError, match="'tf32' on cpu"):
+        build_training(training={"precision": "tf32"})
 
 
 @pytest.mark.parametrize("augmentation", [0.0, 0.5])

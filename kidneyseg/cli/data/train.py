@@ -55,8 +55,16 @@ def _train(choices: Choices, seed: int, out: Path) -> None:
     from kidneyseg.model.description import load_description
     from kidneyseg.model.single_training import train_model
     from kidneyseg.search.space import check_hyperparameters
+    from kidneyseg.search.without_effect import given_without_effect
+    from kidneyseg.training.device import check_precision, find_device, slow_precision
 
     hyperparameters = check_hyperparameters(choices.hyperparameters, "--set")
+    for warning in given_without_effect(choices.hyperparameters, choices.environment):
+        typer.echo(f"warning: {warning}", err=True)
+    device = find_device(choices.environment.common.device)
+    check_precision(choices.environment.training.precision, device)
+    if sentence := slow_precision(choices.environment.training.precision, device):
+        typer.echo(f"warning: {sentence}", err=True)
     found = find_development_cases(with_data(choices.environment))
     warn(found.warning)
     prepared = list(track(found.prepare(), "cases prepared", len(found.cases)))

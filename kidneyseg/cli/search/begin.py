@@ -106,6 +106,7 @@ def work_here(
     from kidneyseg.search.disk import check_disk, largest_network
     from kidneyseg.search.events import Stopped
     from kidneyseg.search.workers import work_together
+    from kidneyseg.training.device import find_device, slow_precision
 
     check_disk(
         begun.cases.environment.common,
@@ -122,6 +123,12 @@ def work_here(
     workplaces = [
         begun.workplace(device, place, len(devices)) for place, device in enumerate(devices)
     ]
+    training = begun.study.definition.settings.training
+    told_once = {
+        slow_precision(training.precision, find_device(place.device)) for place in workplaces
+    }
+    for sentence in told_once - {None}:
+        say_as(log_format)(f"warning: {sentence}")
     stopped = None
     with (
         display.live(),
