@@ -128,8 +128,8 @@ def test_it_says_the_answer_with_numbers(
     record = build_record([complete(0, 0.8, params=OWN), complete(1, 0.85), complete(2, 0.85)])
     text = " ".join(Elements(build_page(as_material(record))).text.split())
     assert (
-        "Trial 1, the best of 3 finished trials, reached a Dice of 0.8500 (95 % interval 0.8400 to "
-        "0.8600 over 3 cases), in epoch 2, with learning_rate = 0.002 and beta = 0.5. That is "
+        "Trial 1, the best of 3 finished trials, reached a Dice of 0.8500 (95 % interval 0.8402 to "
+        "0.8598 over 5 cases), in epoch 2, with learning_rate = 0.002 and beta = 0.5. That is "
         "0.0500 more than the report's own values gave (trial 0: 0.8000); on the same cases the "
         "difference has a 95 % interval 0.0500 to 0.0500, without zero. 1 of the 2 other complete "
         "trials cannot be told from it on these cases" in text
