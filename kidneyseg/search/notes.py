@@ -6,7 +6,7 @@ Written when a study is begun and again when trials finish: by one worker, at mo
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import optuna
 from optuna_dashboard import get_note, save_note
@@ -19,10 +19,12 @@ from kidneyseg.search.definition import StudyDefinition
 from kidneyseg.search.hand_back import ATTEMPT
 from kidneyseg.search.lineage import LINEAGE, TAKEN_OVER, WENT_ON_AFTER
 from kidneyseg.search.objective import BEST_DICE, BEST_EPOCH, DICE_OF_CASE
+from kidneyseg.search.report.meanings import meaning
+from kidneyseg.search.report.methods import pruner_sentence, sampler_sentence
 from kidneyseg.search.report.words import (
     counted,
     hours_words,
-    method_words,
+    listed,
     range_words,
     values_words,
 )
@@ -120,10 +122,11 @@ def _question(definition: StudyDefinition) -> str:
             f"The {len(confirmation.candidates)} best trials of study `{confirmation.study}` are "
             "trained again with other seeds: which is best without its luck?"
         )
-    names = ", ".join(f"`{name}`" for name in definition.space.names())
+    names = [f"`{name}`" for name in definition.space.names()]
+    verb = "gives" if len(names) == 1 else "give"
     return (
-        f"Which {names} give the best segmentation of kidneys in CT? Every trial trains the "
-        "network once with values of its own; its value is the mean Dice, over the volumes of the "
+        f"Which {listed(names)} {verb} the best segmentation of kidneys in CT? Every trial trains "
+        "the network once with values of its own; its value is the mean Dice, over the volumes of the "
         "validation cases, of its best epoch. Higher is better, 1 is perfect."
     )
 
@@ -151,14 +154,15 @@ def _progress(status: StudyStatus) -> str:
 
 def _space(definition: StudyDefinition) -> Iterator[str]:
     rows = [
-        f"| `{name}` | {range_words(range_)} |" for name, range_ in definition.space.root.items()
+        (f"`{name}`", range_words(range_), meaning(name))
+        for name, range_ in definition.space.root.items()
     ]
-    yield _table("hyper-parameter", "range", rows)
+    yield _table(("hyper-parameter", "range", "meaning"), rows)
     if definition.fixed:
         yield f"Fixed: {values_words(definition.fixed)}. All others have their defaults."
     yield (
-        f"Drawn by {method_words(definition.sampler)}, given up early by "
-        f"{method_words(definition.pruner)}, seed {definition.seed}."
+        f"{sampler_sentence(definition.sampler, len(definition.start_points))} "
+        f"{pruner_sentence(definition.pruner)} Seed {definition.seed}."
     )
 
 
@@ -189,8 +193,8 @@ def _reading() -> Iterator[str]:
         "its own end. *Pruned*: given up early; its value is its last epoch's, not its best. "
         f"*Fail*: see `{OUTCOME}`; one that was handed back goes on under another number."
     )
-    rows = [f"| `{name}` | {meaning} |" for name, meaning in ATTRIBUTES.items()]
-    yield _table("attribute of a trial", "meaning", rows)
+    rows = [(f"`{name}`", words) for name, words in ATTRIBUTES.items()]
+    yield _table(("attribute of a trial", "meaning"), rows)
     yield (
         "A trial's files are pictures of its worst validation cases, with the kidney as it was "
         "drawn and as it was found, and the models of the best trials. The study's own "
@@ -198,5 +202,6 @@ def _reading() -> Iterator[str]:
     )
 
 
-def _table(left: str, right: str, rows: list[str]) -> str:
-    return "\n".join([f"| {left} | {right} |", "|---|---|", *rows])
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -1,7 +1,8 @@
 """The question and the answer of a study, in sentences with numbers."""
 
 from kidneyseg.search.report.answer import MIN_CASES, Answer, Estimate
-from kidneyseg.search.report.words import counted, listed, method_words, value_words
+from kidneyseg.search.report.methods import pruner_sentence, sampler_sentence
+from kidneyseg.search.report.words import counted, listed, value_words
 from kidneyseg.search.study_record import StudyRecord
 
 
@@ -10,13 +11,12 @@ def question(record: StudyRecord) -> str:
     definition = record.definition
     names = list(definition.space.names())
     verb = "gives" if len(names) == 1 else "give"
-    points = definition.start_points
-    first = f", after {counted(len(points), 'start point')}" if points else ""
     return (
         f"Which {listed(names)} {verb} the highest validation Dice? Each trial trained one network "
         "with values of its own, and its value is the Dice of its best epoch: per volume, on "
-        "slices near the kidney, averaged over the validation cases. Sampler: "
-        f"{method_words(definition.sampler)}{first}; pruner: {method_words(definition.pruner)}."
+        "slices near the kidney, averaged over the validation cases. "
+        f"{sampler_sentence(definition.sampler, len(definition.start_points))} "
+        f"{pruner_sentence(definition.pruner)}"
     )
 
 

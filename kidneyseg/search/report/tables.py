@@ -5,6 +5,7 @@ from collections import Counter
 from kidneyseg.search.budget import HANDED_BACK
 from kidneyseg.search.report.answer import OWN, Answer, report_values
 from kidneyseg.search.report.markup import Markup, details, table, tag
+from kidneyseg.search.report.meanings import meaning
 from kidneyseg.search.report.sentences import interval_words
 from kidneyseg.search.report.words import (
     counted,
@@ -48,8 +49,8 @@ def hyperparameter_table(record: StudyRecord, answer: Answer) -> Markup:
     for name, range_ in record.definition.space.root.items():
         row = [name, _value(answer.best, name), value_words(own.get(name, "none"))]
         row += [] if beside is None else [_value(beside.trial, name)]
-        rows.append([*row, range_words(range_)])
-    return table("What varied", [*head, "searched"], rows)
+        rows.append([*row, range_words(range_), meaning(name).replace("`", "")])
+    return table("What varied", [*head, "searched", "meaning"], rows)
 
 
 def ranking_table(record: StudyRecord, answer: Answer) -> Markup:
