@@ -126,8 +126,8 @@ def _question(definition: StudyDefinition) -> str:
     verb = "gives" if len(names) == 1 else "give"
     return (
         f"Which {listed(names)} {verb} the best segmentation of kidneys in CT? Every trial trains "
-        "the network once with values of its own; its value is the mean Dice, over the volumes of the "
-        "validation cases, of its best epoch. Higher is better, 1 is perfect."
+        "the network once with values of its own; its value is the mean Dice, over the volumes of "
+        "the validation cases, of its best epoch. Higher is better, 1 is perfect."
     )
 
 

@@ -21,7 +21,7 @@ PRUNERS = {
     "none": ({}, "No trial is given up early."),
     "median": (
         {"n_startup_trials": 4, "n_warmup_epochs": 2},
-        "below the median of the complete trials at the same epoch; never in its first 2 epochs, nor",
+        "below the median of the complete trials at the same epoch; never in its first 2 epochs,",
     ),
     "percentile": ({"percentile": 25.0}, "not within the best 25 % of the complete trials'"),
     "successive_halving": ({}, "not in the top 1/3 of all that came as far, at epochs 1, 3, 9 and"),
