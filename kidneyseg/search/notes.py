@@ -13,6 +13,7 @@ from optuna_dashboard import get_note, save_note
 from sqlalchemy import String, Text, column, table, update
 
 from kidneyseg.ct.splits import Split
+from kidneyseg.model.picture_files import N_BEST, N_WORST
 from kidneyseg.search.artifacts import MODEL
 from kidneyseg.search.budget import OUTCOME
 from kidneyseg.search.definition import StudyDefinition
@@ -196,8 +197,9 @@ def _reading() -> Iterator[str]:
     rows = [(f"`{name}`", words) for name, words in ATTRIBUTES.items()]
     yield _table(("attribute of a trial", "meaning"), rows)
     yield (
-        "A trial's files are pictures of its worst validation cases, with the kidney as it was "
-        "drawn and as it was found, and the models of the best trials. The study's own "
+        f"A trial's files are pictures of the validation cases of its {N_WORST} lowest and "
+        f"{N_BEST} highest Dice, with the true outline in blue and the predicted one in orange on "
+        "top of it; and the models of the best trials. The study's own "
         f"`{DEFINITION}` says all of this to the program."
     )
 

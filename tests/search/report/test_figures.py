@@ -12,6 +12,7 @@ from kidneyseg.search.ranges import Choice
 from kidneyseg.search.report.case_figures import MOST_CASES, cases, shown_cases
 from kidneyseg.search.report.chapters import Chapter, Material, chapters
 from kidneyseg.search.report.figure import Figure
+from kidneyseg.search.report.pictures import Picture
 from kidneyseg.search.report.trial_figures import curves, history, pruning
 from kidneyseg.search.space import SearchSpace
 from kidneyseg.search.study_record import EpochLosses, StudyRecord
@@ -139,3 +140,14 @@ def test_a_reason_stands_where_a_figure_is_left_out(
     )
     assert found["What pruning saved"].caption == "No trial was pruned."
     assert found["Slices of the best trial"].caption == "Left out: not wanted."
+
+
+def test_beside_pictures_it_says_which_outline_is_true_and_which_cases_are_kept(
+    build_record: BuildRecord, as_material: AsMaterial
+) -> None:
+    picture = Picture(case="case_0", rank=1, dice=0.5, data_uri="data:image/png;base64,")
+    material = as_material(one_trial(build_record), pictures=[picture])
+    found = {each.title: each.caption for each in figures(chapters(material))}
+    caption = found["Slices of the best trial"]
+    assert "the true outline in blue, the predicted one in orange on top of it" in caption
+    assert caption.endswith("the 4 cases of lowest and the 2 of highest Dice of each trial.")

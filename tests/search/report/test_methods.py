@@ -1,6 +1,6 @@
 """Samplers and pruners in sentences, without a name that only a file knows."""
 
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from pydantic import TypeAdapter
@@ -9,7 +9,9 @@ from kidneyseg.search.pruner_settings import PrunerSettings
 from kidneyseg.search.report.methods import pruner_sentence, sampler_sentence
 from kidneyseg.search.sampler_settings import SamplerSettings
 
-SAMPLERS = {
+Told = dict[str, tuple[dict[str, Any], str]]
+
+SAMPLERS: Told = {
     "tpe": ({"n_startup_trials": 8}, "at random for the first 8 trials, then near those that did"),
     "gp": ({"n_startup_trials": 1}, "at random for the first 1 trial, then where a Gaussian"),
     "cmaes": ({"population": 6}, "in generations of 6, each from a normal distribution"),
@@ -17,7 +19,7 @@ SAMPLERS = {
     "random": ({}, "drawn at random, each trial by itself."),
     "grid": ({}, "Every combination of the values on a grid is tried once."),
 }
-PRUNERS = {
+PRUNERS: Told = {
     "none": ({}, "No trial is given up early."),
     "median": (
         {"n_startup_trials": 4, "n_warmup_epochs": 2},
