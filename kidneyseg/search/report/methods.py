@@ -20,7 +20,8 @@ def sampler_sentence(settings: SamplerSettings, n_start_points: int = 0) -> str:
     """How the values of the next trial are chosen."""
     sentence = f"{_sampler(settings)}."
     if n_start_points:
-        sentence += f" {counted(n_start_points, 'start point')} came before."
+        were = "was" if n_start_points == 1 else "were"
+        sentence += f" {counted(n_start_points, 'start point')} {were} tried first."
     return sentence
 
 

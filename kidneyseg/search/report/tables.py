@@ -50,7 +50,7 @@ def hyperparameter_table(record: StudyRecord, answer: Answer) -> Markup:
         row = [name, _value(answer.best, name), value_words(own.get(name, "none"))]
         row += [] if beside is None else [_value(beside.trial, name)]
         rows.append([*row, range_words(range_), meaning(name).replace("`", "")])
-    return table("What varied", [*head, "searched", "meaning"], rows)
+    return table("What varied", [*head, "searched", "meaning"], rows, below=2)
 
 
 def ranking_table(record: StudyRecord, answer: Answer) -> Markup:
@@ -61,15 +61,15 @@ def ranking_table(record: StudyRecord, answer: Answer) -> Markup:
         [
             f"{trial.number}",
             f"{trial.value:.4f}",
-            _behind(answer, trial),
             "" if trial.best_epoch is None else f"{trial.best_epoch}",
+            _behind(answer, trial),
             values_words(trial.params),
         ]
         for trial in ranked[:MOST_RANKED]
     ]
     caption = f"The best {counted(len(rows), 'trial')} of {len(ranked)} complete ones"
-    head = ["trial", "Dice", "behind the best, 95 % interval", "epoch", "values"]
-    return table(caption, head, rows)
+    head = ["trial", "Dice", "epoch", "behind the best, 95 % interval", "values"]
+    return table(caption, head, rows, below=2)
 
 
 def failed_table(record: StudyRecord) -> Markup:
@@ -88,7 +88,7 @@ def failed_table(record: StudyRecord) -> Markup:
     if len(failed) > MOST_FAILED:
         kinds = len(Counter(trial.outcome for trial in failed))
         caption += f", for {counted(kinds, 'reason')}; here are the first {MOST_FAILED}"
-    whole = table(caption, ["trial", "reason", "values"], rows)
+    whole = table(caption, ["trial", "reason", "values"], rows, below=2)
     return Markup(whole + "".join(tag("p", each) for each in told))
 
 

@@ -42,7 +42,7 @@ def test_a_sampler_is_told_in_words(name: str) -> None:
     sentence = sampler_sentence(settings)
     assert words in sentence
     assert "_" not in sentence
-    assert sampler_sentence(settings, 1).endswith(". 1 start point came before.")
+    assert sampler_sentence(settings, 1).endswith(". 1 start point was tried first.")
 
 
 @pytest.mark.parametrize("name", PRUNERS)

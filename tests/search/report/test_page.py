@@ -18,11 +18,13 @@ from kidneyseg.search.report.chapters import Material
 from kidneyseg.search.report.page import build_page, check_place, write_page
 from kidneyseg.search.study_record import StudyRecord
 from tests.machine import BROWSERS, find_program
+from tests.search.chromium import browser
 
-from .conftest import HOSTILE, OWN, complete, failed, pruned
+from .conftest import HOSTILE, OWN, WIDE, complete, failed, pruned
 
 BuildRecord = Callable[..., StudyRecord]
 AsMaterial = Callable[..., Material]
+FOUR = {name: WIDE[name] for name in ("learning_rate", "beta", "dropout", "sampling")}
 
 
 class Elements(HTMLParser):
@@ -195,3 +197,24 @@ def test_a_browser_draws_every_figure_under_the_policy(material: Material, tmp_p
     assert len(drawn) == len(drawings) > 6
     assert "Content Security Policy" not in done.stderr
     assert page.count("img") == 0
+
+
+@pytest.mark.slow
+def test_on_a_phone_no_column_of_the_trials_is_cut(
+    build_record: BuildRecord, as_material: AsMaterial, tmp_path: Path
+) -> None:
+    params = {"learning_rate": 0.001234, "beta": 0.5, "dropout": 0.25, "sampling": "balanced"}
+    trials = [complete(k, 0.8 + k / 100, params=params) for k in range(3)]
+    path = tmp_path / "report.html"
+    write_page(as_material(build_record([*trials, failed(3, "failed: x")], space=FOUR)), path)
+    with browser(find_program(*BROWSERS), tmp_path) as page:
+        phone = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+        page.tell("Emulation.setDeviceMetricsOverride", **phone)
+        page.go(path.as_uri())
+        page.wait_for("document.documentElement.dataset.drawn == 'yes'")
+        rights = page.evaluate(
+            "[...document.querySelectorAll('table.many td')]"
+            ".map(cell => cell.getBoundingClientRect().right)"
+        )
+    assert len(rights) > 12
+    assert max(rights) <= 390
