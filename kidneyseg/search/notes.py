@@ -169,6 +169,8 @@ def _space(definition: StudyDefinition) -> Iterator[str]:
 
 def _data(definition: StudyDefinition, split: Split) -> Iterator[str]:
     settings, training = definition.data_settings(), definition.settings.training
+    if definition.phantoms:
+        yield "**Phantom scans**, drawn by this program: no patients' scans."
     yield (
         f"{counted(len(split.training), 'case')} for training, {len(split.validation)} for "
         f"validation; {len(split.test)} for the test, which no trial reads. Data "

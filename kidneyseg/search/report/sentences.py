@@ -5,6 +5,8 @@ from kidneyseg.search.report.methods import pruner_sentence, sampler_sentence
 from kidneyseg.search.report.words import counted, listed, value_words
 from kidneyseg.search.study_record import StudyRecord
 
+PHANTOMS = " The scans are phantoms, drawn by this program: no patients' scans."
+
 
 def question(record: StudyRecord) -> str:
     """What was searched, and how."""
@@ -16,7 +18,7 @@ def question(record: StudyRecord) -> str:
         "with values of its own, and its value is the Dice of its best epoch: per volume, on "
         "slices near the kidney, averaged over the validation cases. "
         f"{sampler_sentence(definition.sampler, len(definition.start_points))} "
-        f"{pruner_sentence(definition.pruner)}"
+        f"{pruner_sentence(definition.pruner)}{PHANTOMS if definition.phantoms else ''}"
     )
 
 

@@ -1,11 +1,12 @@
 """The answer's sentences, on studies of few trials and few cases."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from kidneyseg.search.report.answer import find_answer
-from kidneyseg.search.report.sentences import answer_sentences
+from kidneyseg.search.report.sentences import answer_sentences, question
 from kidneyseg.search.study_record import StudyRecord
 
 from .conftest import OWN, complete, pruned
@@ -56,3 +57,11 @@ def test_others_are_counted_in_grammar(
     assert sure.startswith(words)
     if n_alike:
         assert sure.endswith(f"one good choice among {n_alike + 1}.")
+
+
+def test_of_phantoms_it_says_so(build_record: BuildRecord) -> None:
+    record = build_record([complete(0, 0.8)])
+    assert "phantoms" not in question(record)
+    definition = record.definition.model_copy(update={"phantoms": True})
+    drawn = replace(record, definition=definition)
+    assert question(drawn).endswith("phantoms, drawn by this program: no patients' scans.")
