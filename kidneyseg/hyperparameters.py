@@ -11,7 +11,7 @@ class Hyperparameters(Part):
     """The hyper-parameters of one training. The defaults are the report's own values."""
 
     learning_rate: float = Field(default=1e-3, gt=0, le=10)
-    """Of Adam."""
+    """Length of Adam's steps."""
     alpha: float = Field(default=1.0, ge=0)
     """Weight of the Dice loss."""
     beta: float = Field(default=0.5, ge=0)

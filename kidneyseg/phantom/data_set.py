@@ -49,6 +49,11 @@ class Recipe(Part):
         return f"phantoms {kind} with --seed {self.seed}"
 
 
+def holds_phantoms(folder: Path | None) -> bool:
+    """Whether a data folder's scans were drawn by this program."""
+    return folder is not None and (folder / RECIPE).is_file()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelMap:
     """A label map to draw a scan around."""

@@ -98,6 +98,7 @@ class StudyDefinition(Part):
     data: str  # fingerprint of the data set
     split: str  # fingerprint of the split
     pseudonyms: str = ""  # fingerprint of their key; empty: cases have their own names
+    phantoms: bool = False  # scans that this program drew; two definitions may differ in it
     code: str = ""  # versions of this package and of Optuna; empty: begun before they were kept
 
     @property
@@ -207,6 +208,7 @@ def check_same(study: str, recorded: StudyDefinition, mine: StudyDefinition) -> 
 
     Raises StudyError with the first differences in plain words.
     """
+    mine = mine.model_copy(update={"phantoms": recorded.phantoms})
     if not recorded.code:
         mine = mine.model_copy(update={"code": ""})
     before, now = _flat(recorded.model_dump(mode="json")), _flat(mine.model_dump(mode="json"))

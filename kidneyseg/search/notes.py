@@ -6,13 +6,14 @@ Written when a study is begun and again when trials finish: by one worker, at mo
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import optuna
 from optuna_dashboard import get_note, save_note
 from sqlalchemy import String, Text, column, table, update
 
 from kidneyseg.ct.splits import Split
+from kidneyseg.model.picture_files import N_BEST, N_WORST
 from kidneyseg.search.artifacts import MODEL
 from kidneyseg.search.budget import OUTCOME
 from kidneyseg.search.definition import StudyDefinition
@@ -25,10 +26,12 @@ from kidneyseg.search.objective import (
     BEST_EPOCH,
     DICE_OF_CASE,
 )
+from kidneyseg.search.report.meanings import meaning
+from kidneyseg.search.report.methods import pruner_sentence, sampler_sentence
 from kidneyseg.search.report.words import (
     counted,
     hours_words,
-    method_words,
+    listed,
     range_words,
     values_words,
 )
@@ -127,11 +130,12 @@ def _question(definition: StudyDefinition) -> str:
             f"The {len(confirmation.candidates)} best trials of study `{confirmation.study}` are "
             "trained again with other seeds: which is best without its luck?"
         )
-    names = ", ".join(f"`{name}`" for name in definition.space.names())
+    names = [f"`{name}`" for name in definition.space.names()]
+    verb = "gives" if len(names) == 1 else "give"
     return (
-        f"Which {names} give the best segmentation of kidneys in CT? Every trial trains the "
-        "network once with values of its own; its value is the mean Dice, over the volumes of the "
-        "validation cases, of its best epoch. Higher is better, 1 is perfect."
+        f"Which {listed(names)} {verb} the best segmentation of kidneys in CT? Every trial trains "
+        "the network once with values of its own; its value is the mean Dice, over the volumes of "
+        "the validation cases, of its best epoch. Higher is better, 1 is perfect."
     )
 
 
@@ -158,19 +162,22 @@ def _progress(status: StudyStatus) -> str:
 
 def _space(definition: StudyDefinition) -> Iterator[str]:
     rows = [
-        f"| `{name}` | {range_words(range_)} |" for name, range_ in definition.space.root.items()
+        (f"`{name}`", range_words(range_), meaning(name))
+        for name, range_ in definition.space.root.items()
     ]
-    yield _table("hyper-parameter", "range", rows)
+    yield _table(("hyper-parameter", "range", "meaning"), rows)
     if definition.fixed:
         yield f"Fixed: {values_words(definition.fixed)}. All others have their defaults."
     yield (
-        f"Drawn by {method_words(definition.sampler)}, given up early by "
-        f"{method_words(definition.pruner)}, seed {definition.seed}."
+        f"{sampler_sentence(definition.sampler, len(definition.start_points))} "
+        f"{pruner_sentence(definition.pruner)} Seed {definition.seed}."
     )
 
 
 def _data(definition: StudyDefinition, split: Split) -> Iterator[str]:
     settings, training = definition.data_settings(), definition.settings.training
+    if definition.phantoms:
+        yield "**Phantom scans**, drawn by this program: no patients' scans."
     yield (
         f"{counted(len(split.training), 'case')} for training, {len(split.validation)} for "
         f"validation; {len(split.test)} for the test, which no trial reads. Data "
@@ -196,14 +203,16 @@ def _reading() -> Iterator[str]:
         "its own end. *Pruned*: given up early; its value is its last epoch's, not its best. "
         f"*Fail*: see `{OUTCOME}`; one that was handed back goes on under another number."
     )
-    rows = [f"| `{name}` | {meaning} |" for name, meaning in ATTRIBUTES.items()]
-    yield _table("attribute of a trial", "meaning", rows)
+    rows = [(f"`{name}`", words) for name, words in ATTRIBUTES.items()]
+    yield _table(("attribute of a trial", "meaning"), rows)
     yield (
-        "A trial's files are pictures of its worst validation cases, with the kidney as it was "
-        "drawn and as it was found, and the models of the best trials. The study's own "
+        f"A trial's files are pictures of the validation cases of its {N_WORST} lowest and "
+        f"{N_BEST} highest Dice, with the true outline in blue and the predicted one in orange on "
+        "top of it; and the models of the best trials. The study's own "
         f"`{DEFINITION}` says all of this to the program."
     )
 
 
-def _table(left: str, right: str, rows: list[str]) -> str:
-    return "\n".join([f"| {left} | {right} |", "|---|---|", *rows])
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

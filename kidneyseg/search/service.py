@@ -6,6 +6,7 @@ from kidneyseg.cores import count_cores
 from kidneyseg.ct.development import DevelopmentCases, find_development_cases
 from kidneyseg.ct.shown_names import adopt_pseudonyms
 from kidneyseg.errors import StudyError
+from kidneyseg.phantom.data_set import holds_phantoms
 from kidneyseg.runs import Runs
 from kidneyseg.search.artifact_stores import open_artifacts
 from kidneyseg.search.definition import StudyPlan, check_same, code_version
@@ -60,9 +61,9 @@ def begin_study(
     find_device(environment.common.device)
     check_pseudonyms(storage, name, environment)
     cases = find_development_cases(environment)
-    definition = plan.definition(
-        cases.environment, cases.split.data, cases.split.fingerprint
-    ).model_copy(update={"pseudonyms": cases.names.key})
+    planned = plan.definition(cases.environment, cases.split.data, cases.split.fingerprint)
+    about = {"pseudonyms": cases.names.key, "phantoms": holds_phantoms(environment.data.folder)}
+    definition = planned.model_copy(update=about)
     study = open_study(storage, name, definition)
     refresh_note(study, cases.split)
     return BegunStudy(study=study, cases=cases)

@@ -1,7 +1,9 @@
 """The main job, as a person gives it: run, go on, status, export."""
 
+import html
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -133,6 +135,25 @@ def test_submit_and_worker_do_the_same_as_run(
     assert found["n_trials"] == 2
     assert isinstance(found["states"], dict)
     assert found["states"]["complete"] == 2
+
+
+def test_the_commands_of_the_report_page_go_on_with_a_study_of_any_name_and_settings(
+    workplace: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = ["--name", "my-first"]
+    assert kidneyseg_search(run(tiny_data, 1, *named)) == 0
+    assert kidneyseg_search(["report", "--study", "my-first", "--out", "page.html"]) == 0
+    assert kidneyseg_search(["submit", *run(tiny_data, 2, *named)[1:]]) == 0
+    page = html.unescape(Path("page.html").read_text(encoding="utf-8"))
+    lines = page.split("<pre><code>")[1].split("</code>")[0].splitlines()
+    commands = [
+        [str(tiny_data) if word == "DIR" else word for word in shlex.split(line)] for line in lines
+    ]
+    programs = {"kidneyseg-search": kidneyseg_search, "kidneyseg": kidneyseg}
+    assert [programs[command[0]](command[1:]) for command in commands] == [0, 0, 0]
+    states = status(capsys, "my-first")["states"]
+    assert isinstance(states, dict)
+    assert states["complete"] + states["pruned"] == 2
 
 
 def test_a_worker_with_other_data_is_refused(

@@ -45,12 +45,17 @@ def test_it_says_what_is_searched_where_and_how_far_it_is(study: Study) -> None:
     study.ask_for(4)
     best = finish(study, 0.75)
     text = study_note(study.definition, read_status(study.storage, study.name), SPLIT)
-    assert "Which `learning_rate`, `beta` give" in text
-    assert "| `beta` |" in text
+    assert "Which `learning_rate` and `beta` give" in text
+    assert "| `beta` | 0.05 to 5, on a log scale | Weight of the cross-entropy; under" in text
+    assert (
+        "drawn at random, each trial by itself. 1 start point was tried first. No trial is" in text
+    )
+    assert "n_startup" not in text
     assert "1 of 4 trials finished** (1 complete, 0 pruned)" in text
     assert f"Best: trial {best.number}, Dice 0.7500, with learning_rate 0.01, beta 0.5" in text
     assert "2 cases for training, 1 for validation; 1 for the test" in text
     assert "Fixed: batch_size 8." in text
+    assert "of its 4 lowest and 2 highest Dice, with the true outline in blue" in text
     assert not [name for name in (*SPLIT.training, *SPLIT.validation, *SPLIT.test) if name in text]
 
 

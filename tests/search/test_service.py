@@ -5,8 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from optuna_dashboard import get_note
 
 from kidneyseg.errors import SettingsError, StudyError
+from kidneyseg.phantom.data_set import RECIPE
 from kidneyseg.search.definition import StudyPlan
 from kidneyseg.search.service import begin_study, check_budget, join_study, study_environment
 from kidneyseg.search.storage import Storage
@@ -83,6 +85,20 @@ def test_a_study_is_gone_on_with_on_a_copy_of_its_data(
 ) -> None:
     first = begin_study(storage, "tiny", plan, environment)
     assert begin_study(storage, "tiny", plan, elsewhere()).study.id == first.study.id
+
+
+def test_a_study_of_phantoms_says_so_and_goes_on_where_nothing_says_so(
+    storage: Storage, plan: StudyPlan, environment: Environment, elsewhere: Relocate
+) -> None:
+    drawn = elsewhere()
+    assert drawn.data.folder is not None
+    (drawn.data.folder / RECIPE).touch()
+    study = begin_study(storage, "tiny", plan, drawn).study
+    assert "**Phantom scans**" in get_note(study.optuna)
+    again = begin_study(storage, "tiny", plan, environment).study
+    assert (again.id, again.definition.phantoms) == (study.id, True)
+    scans = begin_study(storage, "scans", plan, environment).study
+    assert "Phantom" not in get_note(scans.optuna)
 
 
 def test_a_study_begun_on_other_data_is_refused(

@@ -1,15 +1,17 @@
 """What a study found, in numbers: the best trial, its gain, and which others may be as good.
 
-Trials are compared on the same validation cases. How sure a difference is, is told by drawing cases
-with replacement: the interval holds the middle 95 % of the means (Efron, "Bootstrap methods:
-another look at the jackknife", Annals of Statistics 1979). It knows nothing of other seeds.
+Trials are compared on the same validation cases. How sure a mean over cases is, is told by
+Student's t-interval. Percentiles of resampled means, which need no formula, are too narrow for as
+few cases as a search often has: of ten, about one interval in ten misses, not one in twenty.
+Neither knows anything of other seeds.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t as student
 
 from kidneyseg.errors import StudyError
 from kidneyseg.hyperparameters import Hyperparameters
@@ -18,11 +20,8 @@ from kidneyseg.search.space import given_values
 from kidneyseg.search.study_record import StudyRecord, TrialRecord
 from kidneyseg.settings import NetworkSettings
 
-RESAMPLES = 10_000
-TAILS = (0.025, 0.975)
-SEED = 0  # the same study gives the same page
-AT_ONCE = 256  # trials
-MIN_CASES = 2  # one case alone has no spread
+CONFIDENCE = 0.95
+MIN_CASES = 5  # of fewer, the spread itself is hardly known
 
 OWN = "the report's own values"
 
@@ -127,8 +126,8 @@ def _has(trial: TrialRecord, values: dict[str, Value], *, whole: bool) -> bool:
 def _estimate(dice: Sequence[float]) -> Estimate | None:
     if len(dice) < MIN_CASES:
         return None
-    figures = np.array([dice], dtype=np.float64)
-    return _estimates(figures)[0]
+    (found,) = _estimates(np.array([dice], dtype=np.float64))
+    return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))  # a Dice
 
 
 def _behind(best: TrialRecord, others: Sequence[TrialRecord]) -> dict[int, Estimate]:
@@ -146,16 +145,12 @@ def _behind(best: TrialRecord, others: Sequence[TrialRecord]) -> dict[int, Estim
 
 
 def _estimates(figures: NDArray[np.float64]) -> list[Estimate]:  # of (trials, cases)
-    """Mean and interval of each row; all rows meet the same draws of cases."""
+    """Mean and interval of each row."""
     n_cases = figures.shape[1]
-    random = np.random.default_rng(SEED)
-    drawn = random.multinomial(n_cases, np.full(n_cases, 1 / n_cases), RESAMPLES) / n_cases
-    found = []
-    for first in range(0, len(figures), AT_ONCE):
-        some = figures[first : first + AT_ONCE]
-        lows, highs = np.quantile(some @ drawn.T, TAILS, axis=1)
-        found += [
-            Estimate(mean=float(mean), low=float(low), high=float(high))
-            for mean, low, high in zip(some.mean(axis=1), lows, highs, strict=True)
-        ]
-    return found
+    means = figures.mean(axis=1)
+    errors = figures.std(axis=1, ddof=1) / np.sqrt(n_cases)
+    halves = errors * student.ppf((1 + CONFIDENCE) / 2, n_cases - 1)
+    return [
+        Estimate(mean=float(mean), low=float(mean - half), high=float(mean + half))
+        for mean, half in zip(means, halves, strict=True)
+    ]

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from kidneyseg.model.picture_files import N_BEST as PICTURED_BEST
+from kidneyseg.model.picture_files import N_WORST as PICTURED_WORST
 from kidneyseg.search.report.answer import Answer
 from kidneyseg.search.report.case_figures import cases, ranked_cases
 from kidneyseg.search.report.figure import Figure
@@ -128,7 +130,8 @@ def _slices(material: Material) -> Figure:
         caption=f"The slice with most kidney of each case, in the best epoch of trial "
         f"{best.number}: the true outline in blue, the predicted one in orange on top of it. "
         "Cases stand by their Dice, which is that of the whole case, the lowest first; the search "
-        "keeps pictures of a few cases of each trial, the worst first.",
+        f"keeps pictures of the {PICTURED_WORST} cases of lowest and the {PICTURED_BEST} of "
+        "highest Dice of each trial.",
         content=tag("div", *cells, class_="pictures"),
     )
 

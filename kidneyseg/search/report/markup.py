@@ -39,18 +39,35 @@ def section(title: str, anchor: str, *content: str) -> Markup:
     return tag("section", tag("h2", title), *content, id=anchor)
 
 
-def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> Markup:
-    """A table, scrolled sideways where it is wider than the page; the first column names rows."""
-    heads = tag("tr", *(tag("th", each, scope="col") for each in head))
-    lines = (
-        tag("tr", tag("th", row[0], scope="row"), *(tag("td", cell) for cell in row[1:]))
-        for row in rows
+def table(
+    caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], *, below: int = 0
+) -> Markup:
+    """A table, scrolled sideways where it is wider than the page; the first column names rows.
+
+    On a phone the last `below` columns stand on lines of their own, below the others of their row.
+    """
+    beside = len(head) - below
+    heads = tag(
+        "tr",
+        *(tag("th", each, scope="col") for each in head[:beside]),
+        *(tag("th", each, scope="col", class_="below") for each in head[beside:]),
     )
-    kind = "pairs" if len(head) == 2 else "many"
+    lines = (_row(row[:beside], zip(head[beside:], row[beside:], strict=True)) for row in rows)
+    kind = "pairs" if len(head) == 2 else f"many{' folds' * bool(below)}"
     whole = tag(
         "table", tag("caption", caption), tag("thead", heads), tag("tbody", *lines), class_=kind
     )
     return tag("div", whole, class_="wide", tabindex="0", role="region", aria_label=caption)
+
+
+def _row(beside: Sequence[str], below: Iterable[tuple[str, str]]) -> Markup:
+    """A row's cells, and those below them on a phone with the heads of their columns."""
+    return tag(
+        "tr",
+        tag("th", beside[0], scope="row"),
+        *(tag("td", cell) for cell in beside[1:]),
+        *(tag("td", cell, class_="below", data_head=head) for head, cell in below),
+    )
 
 
 def details(summary: str, *content: str) -> Markup:

@@ -28,6 +28,9 @@ from kidneyseg.search.study_record import StudyRecord, TrialRecord
 MOST_LINES = 200  # trials in the parallel coordinates
 MOST_MARKS = 500  # trials in each slice
 AXIS_PX = 74  # from one to the next, at least
+PHONE_PX = 350  # the width of a drawing there
+SIDES_PX = 56  # left and right of the axes
+LETTER_PX = 6.5  # the width of a letter there
 NOT_DRAWN = -0.12  # where a line passes an axis on which its trial has no value
 
 
@@ -76,7 +79,7 @@ def parallel(record: StudyRecord, answer: Answer) -> Figure:
     axes = {name: _Axis(range_) for name, range_ in space.items()}
     groups = _by_dice([trial for trial in shown if trial is not answer.best])
     lines = [
-        _line(f"Dice {low:.3f} to {high:.3f}", trials, axes, color, 1.4)
+        _line(_dice_words(low, high), trials, axes, color, 1.4)
         for (low, high, trials), color in zip(groups, _colors(len(groups)), strict=True)
     ]
     best = _line(f"best: trial {answer.best.number}", [answer.best], axes, RED, 3.5)
@@ -89,7 +92,7 @@ def parallel(record: StudyRecord, answer: Answer) -> Figure:
         annotations=[
             note for place, axis in enumerate(axes.values()) for note in axis.notes(place)
         ],
-        margin={"l": 16, "r": 40, "t": 64, "b": 56},
+        margin={"l": 16, "r": SIDES_PX - 16, "t": 64, "b": 56},
     )
     missing = " A line that passes below an axis belongs to a trial without this value."
     return Figure(
@@ -210,6 +213,11 @@ def _by_dice(trials: Sequence[TrialRecord]) -> list[tuple[float, float, list[Tri
     return [(part[0].value or 0.0, part[-1].value or 0.0, part) for part in parts]
 
 
+def _dice_words(low: float, high: float) -> str:
+    first, last = f"{low:.3f}", f"{high:.3f}"
+    return f"Dice {first}" if first == last else f"Dice {first} to {last}"
+
+
 def _colors(n: int) -> list[str]:
     return list(CIVIDIS[len(CIVIDIS) - n :])
 
@@ -218,13 +226,26 @@ def _names_axis(names: Sequence[str]) -> Spec:
     return {
         "tickmode": "array",
         "tickvals": list(range(len(names))),
-        "ticktext": [harmless(name).replace(".", ".<br>").replace("_", "_<br>") for name in names],
+        "ticktext": _axis_names(names),
         "tickangle": 0,
         "showline": False,
         "range": [-0.4, len(names) - 0.5],
         "showgrid": False,
         "ticks": "",
     }
+
+
+def _axis_names(names: Sequence[str]) -> list[str]:
+    """Names below their axes, broken where one would reach into a neighbour's on a phone."""
+    room_px = (max(PHONE_PX, AXIS_PX * len(names)) - SIDES_PX) / len(names)
+    found = []
+    for place, name in enumerate(names):
+        beside = [*names[max(0, place - 1) : place], *names[place + 1 : place + 2]]
+        longest = max(map(len, beside), default=0)
+        fits = (len(name) + longest) / 2 * LETTER_PX < room_px
+        text = harmless(name)
+        found.append(text if fits else text.replace(".", ".<br>").replace("_", "_<br>"))
+    return found
 
 
 def _upright(place: int) -> Spec:

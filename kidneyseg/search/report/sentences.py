@@ -1,8 +1,11 @@
 """The question and the answer of a study, in sentences with numbers."""
 
-from kidneyseg.search.report.answer import Answer, Estimate
-from kidneyseg.search.report.words import counted, listed, method_words, value_words
+from kidneyseg.search.report.answer import MIN_CASES, Answer, Estimate
+from kidneyseg.search.report.methods import pruner_sentence, sampler_sentence
+from kidneyseg.search.report.words import counted, listed, value_words
 from kidneyseg.search.study_record import StudyRecord
+
+PHANTOMS = " The scans are phantoms, drawn by this program: no patients' scans."
 
 
 def question(record: StudyRecord) -> str:
@@ -10,13 +13,12 @@ def question(record: StudyRecord) -> str:
     definition = record.definition
     names = list(definition.space.names())
     verb = "gives" if len(names) == 1 else "give"
-    points = definition.start_points
-    first = f", after {counted(len(points), 'start point')}" if points else ""
     return (
         f"Which {listed(names)} {verb} the highest validation Dice? Each trial trained one network "
         "with values of its own, and its value is the Dice of its best epoch: per volume, on "
-        "slices near the kidney, averaged over the validation cases. Sampler: "
-        f"{method_words(definition.sampler)}{first}; pruner: {method_words(definition.pruner)}."
+        "slices near the kidney, averaged over the validation cases. "
+        f"{sampler_sentence(definition.sampler, len(definition.start_points))} "
+        f"{pruner_sentence(definition.pruner)}{PHANTOMS if definition.phantoms else ''}"
     )
 
 
@@ -62,7 +64,7 @@ def _gain(answer: Answer) -> str:
         f"(trial {trial.number}: {trial.dice:.4f}{pruned})"
     )
     if answer.gain is None:
-        return f"{words}; too few cases for an interval."
+        return f"{words}; whether other cases would show it cannot be said: {_why_not(answer)}."
     shown = "which holds zero: no difference is shown" if answer.gain.holds_zero else "without zero"
     return (
         f"{words}; on the same cases the difference has a {interval_words(answer.gain)}, {shown}."
@@ -74,16 +76,35 @@ def _how_sure(record: StudyRecord, answer: Answer) -> str:
     if not others:
         return "How sure the choice is cannot be said: there is no other complete trial."
     if not answer.behind:
-        return "How sure the choice is cannot be said: too few cases to compare trials by."
-    alike = len(answer.alike)
-    n = len(answer.behind)
+        return f"How sure the choice is cannot be said: {_why_not(answer)}."
+    n, alike = len(answer.behind), len(answer.alike)
     if not alike:
-        return f"All {n} other complete trials are worse on these cases, other seeds aside."
+        return f"{_all_others(n)} worse on these cases, other seeds aside."
     return (
-        f"{alike} of the {n} other complete trials cannot be told from it on these cases (the 95 % "
-        "interval of the difference reaches zero), so its values are one good choice among "
-        f"{alike + 1}."
+        f"{_alike_others(n, alike)} be told from it on these cases (the 95 % interval of the "
+        f"difference reaches zero), so its values are one good choice among {alike + 1}."
     )
+
+
+def _why_not(answer: Answer) -> str:
+    n_cases = len(answer.best.dice_of_case)
+    if 0 < n_cases < MIN_CASES:
+        return f"{counted(n_cases, 'case')} {'is' if n_cases == 1 else 'are'} too few"
+    return "the Dice of the same cases is not known"
+
+
+def _all_others(n: int) -> str:
+    if n == 1:
+        return "The one other complete trial is"
+    return f"{'Both' if n == 2 else f'All {n}'} other complete trials are"
+
+
+def _alike_others(n: int, alike: int) -> str:
+    if n == 1:
+        return "The one other complete trial cannot"
+    if alike == n:
+        return f"{'Neither' if n == 2 else 'None'} of the {n} other complete trials can"
+    return f"{alike} of the {n} other complete trials cannot"
 
 
 LIMITS = (

@@ -56,15 +56,20 @@ def provenance_tables(record: StudyRecord, answer: Answer) -> Markup:
 
 
 def again(record: StudyRecord) -> Markup:
-    """The commands that do it again, and go on from here."""
-    n = record.status.n_trials or record.status.finished
-    name = record.name
+    """The commands that go on from here; none needs more than the database and the scans."""
+    n, name = record.status.n_trials, record.name
+    budget = f" of {counted(n, 'finished trial')}" if n else ""
     lines = [
-        f"kidneyseg-search run --study {name} --n-trials {n} --data DIR",
+        f"kidneyseg-search worker --study {name} --data DIR",
         f"kidneyseg-search export --study {name} --out best --data DIR",
         "kidneyseg evaluate --model best --data DIR --split test",
     ]
-    return tag("pre", tag("code", "\n".join(lines)))
+    words = (
+        f"A worker trains up to the study's budget{budget}. To raise it, give the command that "
+        "began the study again, with a higher --n-trials and all else as it was: the same study "
+        "file, --name and every --set."
+    )
+    return join([tag("pre", tag("code", "\n".join(lines))), tag("p", words)])
 
 
 def _mixture(record: StudyRecord) -> str:

@@ -5,6 +5,7 @@ from collections import Counter
 from kidneyseg.search.budget import HANDED_BACK
 from kidneyseg.search.report.answer import OWN, Answer, report_values
 from kidneyseg.search.report.markup import Markup, details, table, tag
+from kidneyseg.search.report.meanings import meaning
 from kidneyseg.search.report.sentences import interval_words
 from kidneyseg.search.report.words import (
     counted,
@@ -48,8 +49,8 @@ def hyperparameter_table(record: StudyRecord, answer: Answer) -> Markup:
     for name, range_ in record.definition.space.root.items():
         row = [name, _value(answer.best, name), value_words(own.get(name, "none"))]
         row += [] if beside is None else [_value(beside.trial, name)]
-        rows.append([*row, range_words(range_)])
-    return table("What varied", [*head, "searched"], rows)
+        rows.append([*row, range_words(range_), meaning(name).replace("`", "")])
+    return table("What varied", [*head, "searched", "meaning"], rows, below=2)
 
 
 def ranking_table(record: StudyRecord, answer: Answer) -> Markup:
@@ -60,15 +61,15 @@ def ranking_table(record: StudyRecord, answer: Answer) -> Markup:
         [
             f"{trial.number}",
             f"{trial.value:.4f}",
-            _behind(answer, trial),
             "" if trial.best_epoch is None else f"{trial.best_epoch}",
+            _behind(answer, trial),
             values_words(trial.params),
         ]
         for trial in ranked[:MOST_RANKED]
     ]
     caption = f"The best {counted(len(rows), 'trial')} of {len(ranked)} complete ones"
-    head = ["trial", "Dice", "behind the best, 95 % interval", "epoch", "values"]
-    return table(caption, head, rows)
+    head = ["trial", "Dice", "epoch", "behind the best, 95 % interval", "values"]
+    return table(caption, head, rows, below=2)
 
 
 def failed_table(record: StudyRecord) -> Markup:
@@ -87,7 +88,7 @@ def failed_table(record: StudyRecord) -> Markup:
     if len(failed) > MOST_FAILED:
         kinds = len(Counter(trial.outcome for trial in failed))
         caption += f", for {counted(kinds, 'reason')}; here are the first {MOST_FAILED}"
-    whole = table(caption, ["trial", "reason", "values"], rows)
+    whole = table(caption, ["trial", "reason", "values"], rows, below=2)
     return Markup(whole + "".join(tag("p", each) for each in told))
 
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from kidneyseg.search.ranges import Choice, FloatRange, IntRange
-from kidneyseg.settings import Part
 
 
 def counted(number: int, thing: str) -> str:
@@ -52,13 +51,6 @@ def range_words(range_: FloatRange | IntRange | Choice) -> str:
         return words
     conditions = [f"{name} is {value_words(value)}" for name, value in range_.only_if.items()]
     return f"{words}; only where {' and '.join(conditions)}"
-
-
-def method_words(settings: Part) -> str:
-    """A sampler or pruner: tpe (n_startup_trials 8)."""
-    values = settings.model_dump(exclude={"name"}, exclude_none=True)
-    name = str(getattr(settings, "name", ""))
-    return f"{name} ({values_words(values)})" if values else name
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -37,8 +37,9 @@ BuildRecord = Callable[..., StudyRecord]
 
 
 def complete(number: int, dice: float, **parts: Any) -> TrialRecord:
-    """A complete trial whose curve climbs to `dice` in two epochs, on three cases."""
-    of_case = {f"case_{k}": dice + offset for k, offset in enumerate((-0.01, 0.0, 0.01))}
+    """A complete trial whose curve climbs to `dice` in two epochs, on five cases."""
+    offsets = (-0.01, -0.005, 0.0, 0.005, 0.01)
+    of_case = {f"case_{k}": dice + offset for k, offset in enumerate(offsets)}
     values = {
         "params": {"learning_rate": 0.002, "beta": 0.5},
         "curve": {1: dice / 2, 2: dice},

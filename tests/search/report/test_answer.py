@@ -1,4 +1,4 @@
-"""What a study found, against closed forms and SciPy's bootstrap."""
+"""What a study found, against closed forms, simulation and SciPy's t-interval."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,16 +16,38 @@ from .conftest import OWN, complete, failed, pruned
 BuildRecord = Callable[..., StudyRecord]
 
 
-def test_the_interval_is_the_one_that_scipy_finds(build_record: BuildRecord) -> None:
-    dice = np.random.default_rng(3).normal(0.9, 0.03, 22)
+@pytest.mark.parametrize("n_cases", [5, 22])
+def test_the_interval_is_the_one_that_scipy_finds(build_record: BuildRecord, n_cases: int) -> None:
+    dice = np.random.default_rng(3).normal(0.9, 0.01, n_cases)
     of_case = {f"c{k}": float(value) for k, value in enumerate(dice)}
     answer = find_answer(build_record([complete(0, float(dice.mean()), dice_of_case=of_case)]))
-    theirs = scipy.stats.bootstrap(
-        (dice,), np.mean, method="percentile", n_resamples=20_000, rng=np.random.default_rng(1)
-    ).confidence_interval
+    theirs = scipy.stats.t.interval(0.95, n_cases - 1, dice.mean(), scipy.stats.sem(dice))
     assert answer.dice is not None
     assert answer.dice.mean == pytest.approx(dice.mean())
-    assert (answer.dice.low, answer.dice.high) == pytest.approx((theirs.low, theirs.high), abs=5e-4)
+    assert (answer.dice.low, answer.dice.high) == pytest.approx(theirs)
+
+
+@pytest.mark.parametrize("n_cases", [5, 8, 27])
+def test_of_twenty_trials_that_are_as_good_one_is_called_worse(
+    build_record: BuildRecord, n_cases: int
+) -> None:
+    """As many as a 95 % interval may miss, for few cases as for many."""
+    drawn = np.random.default_rng(n_cases).normal(0.8, 0.03, (2000, n_cases))
+    names = [f"c{k}" for k in range(n_cases)]
+    best = complete(0, 0.9, dice_of_case=dict.fromkeys(names, 0.8))
+    others = [
+        complete(k, 0.8, dice_of_case=dict(zip(names, map(float, row), strict=True)))
+        for k, row in enumerate(drawn, 1)
+    ]
+    answer = find_answer(build_record([best, *others]))
+    assert len(answer.alike) / len(others) == pytest.approx(0.95, abs=0.012)
+
+
+def test_a_dice_s_interval_ends_at_1(build_record: BuildRecord) -> None:
+    of_case = dict(zip("abcde", (1.0, 1.0, 1.0, 1.0, 0.9), strict=True))
+    answer = find_answer(build_record([complete(0, 0.98, dice_of_case=of_case)]))
+    assert answer.dice is not None
+    assert answer.dice.high == 1.0
 
 
 def test_a_difference_that_is_the_same_in_each_case_is_told_apart(
@@ -38,7 +60,7 @@ def test_a_difference_that_is_the_same_in_each_case_is_told_apart(
 
 
 def test_a_difference_that_goes_both_ways_is_not_told_apart(build_record: BuildRecord) -> None:
-    mixed = {"case_0": 0.7, "case_1": 0.9, "case_2": 0.8 - 1e-9}
+    mixed = {f"case_{k}": 0.8 + offset for k, offset in enumerate((-0.1, 0.1, 0.0, -0.1, 0.1))}
     trials = [complete(0, 0.8), complete(1, 0.8 - 1e-9, dice_of_case=mixed)]
     assert find_answer(build_record(trials)).alike == (1,)
 
@@ -84,8 +106,10 @@ def test_a_pruned_reference_counts_with_its_best_epoch(build_record: BuildRecord
     assert answer.gain is None  # its cases' Dice is not known
 
 
-def test_one_case_gives_no_interval(build_record: BuildRecord) -> None:
-    trials = [complete(k, 0.8 + k / 100, dice_of_case={"a": 0.8}) for k in range(3)]
+@pytest.mark.parametrize("n_cases", [1, 2, 4])
+def test_too_few_cases_give_no_interval(build_record: BuildRecord, n_cases: int) -> None:
+    of_case = {f"c{k}": 0.8 + k / 100 for k in range(n_cases)}
+    trials = [complete(k, 0.8 + k / 100, dice_of_case=of_case) for k in range(3)]
     answer = find_answer(build_record(trials))
     assert (answer.dice, answer.behind) == (None, {})
 

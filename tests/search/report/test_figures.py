@@ -12,6 +12,8 @@ from kidneyseg.search.ranges import Choice
 from kidneyseg.search.report.case_figures import MOST_CASES, cases, shown_cases
 from kidneyseg.search.report.chapters import Chapter, Material, chapters
 from kidneyseg.search.report.figure import Figure
+from kidneyseg.search.report.parameter_figures import parallel
+from kidneyseg.search.report.pictures import Picture
 from kidneyseg.search.report.trial_figures import curves, history, pruning
 from kidneyseg.search.space import SearchSpace
 from kidneyseg.search.study_record import EpochLosses, StudyRecord
@@ -108,6 +110,33 @@ def test_pruned_curves_end_in_a_cross(build_record: BuildRecord, as_material: As
     assert bundle["x"] == [1, 2, None]
 
 
+def parallel_layout(record: StudyRecord, as_material: AsMaterial) -> dict[str, Any]:
+    (drawn,) = parallel(record, as_material(record).answer).drawings
+    return drawn
+
+
+def test_a_hyper_parameter_s_name_is_broken_only_where_it_would_meet_its_neighbour_s(
+    build_record: BuildRecord, as_material: AsMaterial
+) -> None:
+    few = parallel_layout(one_trial(build_record), as_material)
+    assert few["layout"]["xaxis"]["ticktext"] == ["learning_rate", "beta"]
+    long = dict.fromkeys(("border_sigma_px", "border_weight", "augmentation"), WIDE["dropout"])
+    space = {**long, "learning_rate": WIDE["learning_rate"], "beta": WIDE["beta"]}
+    many = parallel_layout(build_record([complete(0, 0.8)], space=space), as_material)
+    assert many["layout"]["xaxis"]["ticktext"] == [
+        *("border_<br>sigma_<br>px", "border_<br>weight", "augmentation"),
+        *("learning_<br>rate", "beta"),
+    ]
+
+
+def test_trials_of_one_dice_are_told_by_one_number(
+    build_record: BuildRecord, as_material: AsMaterial
+) -> None:
+    record = build_record([complete(0, 0.0621), complete(1, 0.8)])
+    names = [each["name"] for each in parallel_layout(record, as_material)["data"]]
+    assert names == ["Dice 0.062", "best: trial 1"]
+
+
 def test_epochs_are_counted_by_the_trials_that_trained_them(build_record: BuildRecord) -> None:
     record = build_record(
         [complete(0, 0.9), complete(1, 0.8), complete(2, 0.8, copy_of=1), pruned(3, 0.3)]
@@ -139,3 +168,14 @@ def test_a_reason_stands_where_a_figure_is_left_out(
     )
     assert found["What pruning saved"].caption == "No trial was pruned."
     assert found["Slices of the best trial"].caption == "Left out: not wanted."
+
+
+def test_beside_pictures_it_says_which_outline_is_true_and_which_cases_are_kept(
+    build_record: BuildRecord, as_material: AsMaterial
+) -> None:
+    picture = Picture(case="case_0", rank=1, dice=0.5, data_uri="data:image/png;base64,")
+    material = as_material(one_trial(build_record), pictures=[picture])
+    found = {each.title: each.caption for each in figures(chapters(material))}
+    caption = found["Slices of the best trial"]
+    assert "the true outline in blue, the predicted one in orange on top of it" in caption
+    assert caption.endswith("the 4 cases of lowest and the 2 of highest Dice of each trial.")

@@ -18,7 +18,7 @@ from .conftest import complete, failed
 
 BuildRecord = Callable[..., StudyRecord]
 KEY = b"k" * 32
-SPLIT = Split(data="d", seed=0, training=("Adam",), validation=("Eve", "Ev"), test=("Cain",))
+SPLIT = Split(data="d", seed=0, training=("Abel",), validation=("Eve", "Ev"), test=("Cain",))
 
 
 def study_of(build_record: BuildRecord, reasons: Sequence[str] = ()) -> StudyRecord:
@@ -42,7 +42,7 @@ def test_names_become_pseudonyms_in_cases_and_settings(build_record: BuildRecord
     ("reason", "expected"),
     [
         ("failed: no memory", "failed: no memory"),
-        ("failed: Adam and Ev: bad", "failed: {Adam} and {Ev}: bad"),
+        ("failed: Abel and Ev: bad", "failed: {Abel} and {Ev}: bad"),
         ("failed: Eve", "failed: {Eve}"),
         ("failed: /data/Seth/imaging.nii.gz", LEFT_OUT),
         ("failed: C:\\Seth", LEFT_OUT),
@@ -56,7 +56,7 @@ def test_reasons_name_no_case(reason: str, expected: str, build_record: BuildRec
 
 
 def test_reasons_go_where_the_names_are_not_known(build_record: BuildRecord) -> None:
-    record = study_of(build_record, ["failed: Adam: bad"])
+    record = study_of(build_record, ["failed: Abel: bad"])
     hidden = without_names(record, find_pseudonyms(record, None, KEY), all_known=False)
     assert hidden.trials[2].outcome == LEFT_OUT
 
@@ -83,7 +83,7 @@ def test_a_page_with_pseudonyms_holds_no_name(build_record: BuildRecord, tmp_pat
     )
     assert "Eve" in named
     assert "Cain" in named
-    assert not [name for name in ("Adam", "Eve", "Ev ", "Cain") if name in hidden]
+    assert not [name for name in ("Abel", "Eve", "Ev ", "Cain") if name in hidden]
     key = bytes.fromhex((tmp_path / "pseudonyms.key").read_text())
     assert pseudonym("Eve", key) in hidden
     assert "1, sealed during the search" in hidden
