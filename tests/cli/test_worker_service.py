@@ -33,11 +33,57 @@ def test_run_in_json_is_lines_of_json_on_stderr_and_nothing_else(
     assert kidneyseg_search([*arguments, *TINY, *log]) == 0
     caught = capsys.readouterr()
     assert caught.out == ""
-    told = [json.loads(line) for line in caught.err.splitlines() if line.startswith("{")]
-    events = [line["event"] for line in told if line["event"] != "Message"]
-    assert events == ["TrialStarted", "EpochFinished", "TrialFinished"]
-    assert {"time", "level", "study", "worker", "trial"} <= set(told[0])
-    assert {line["study"] for line in told if line["event"] != "Message"} == {"lr_loss"}
+    told = [json.loads(line) for line in caught.err.splitlines()]
+    events = [line["event"] for line in told]
+    first = events.index("TrialStarted")
+    assert events[first : first + 3] == ["TrialStarted", "EpochFinished", "TrialFinished"]
+    assert {*events[:first], *events[first + 3 :]} == {"Message"}
+    assert "cases prepared: 4" in [line["message"] for line in told[:first]]
+    assert all({"time", "level", "study", "worker", "trial"} <= set(line) for line in told)
+    assert {line["study"] for line in told} == {"lr_loss"}
+
+
+def told_in_json(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    caught = capsys.readouterr()
+    assert caught.out == ""
+    return [json.loads(line) for line in caught.err.splitlines()]
+
+
+def test_a_worker_s_lines_of_json_name_the_study(
+    workplace: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    submit(tiny_data, "--set=training.max_epochs=1")
+    capsys.readouterr()
+    assert kidneyseg_search(["worker", "--data", str(tiny_data), "--log-format=json"]) == 0
+    told = told_in_json(capsys)
+    assert {line["study"] for line in told} == {"lr_loss"}
+    assert {"Message", "TrialStarted", "TrialFinished"} <= {line["event"] for line in told}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "study", "words"),
+    [
+        (
+            ("run", "--study", "lr_loss", "--n-trials", "none"),
+            None,
+            "Invalid value for '--n-trials'",
+        ),
+        (("run", "--study", "lr_loss", "--n-trials", "1", "--data", "x"), "lr_loss", "x: "),
+        (("worker", "--study", "mine", "--data", "x"), "mine", "no such database"),
+    ],
+)
+def test_an_error_is_a_line_of_json_too(
+    workplace: Path,
+    arguments: tuple[str, ...],
+    study: str | None,
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert kidneyseg_search([*arguments, "--log-format", "json"]) == 2
+    (line,) = told_in_json(capsys)
+    assert (line["level"], line["study"], line["event"]) == ("error", study, "Message")
+    assert str(line["message"]).startswith("kidneyseg-search: ")
+    assert words in str(line["message"])
 
 
 def test_a_device_is_claimed_for_as_long_as_the_worker_works(

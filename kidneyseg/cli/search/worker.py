@@ -14,10 +14,10 @@ from kidneyseg.cli.search.begin import (
     choose_devices,
     count_finished,
     prepare,
-    say_as,
     summarize,
     work_here,
 )
+from kidneyseg.cli.telling import chosen_log, say, tell_of
 from kidneyseg.errors import CorrectableError, DataError, StudyStoppedError
 from kidneyseg.runs import Runs
 
@@ -54,7 +54,7 @@ def worker(
     metrics_host: Annotated[
         str, typer.Option(help="Address that metrics are served at.")
     ] = "127.0.0.1",
-    log_format: options.LogFormatOption = LogFormat.TEXT,
+    _log_format: options.LogFormatOption = LogFormat.TEXT,
     storage: options.Storage = None,
     data: options.Data = None,
     environment: options.EnvironmentName = "local",
@@ -72,7 +72,7 @@ def worker(
 
     machine = Choices(environment, data, []).environment
     runs = Runs(machine.common.runs)
-    say = say_as(log_format)
+    tell_of(study)
     with ExitStack() as held:
         metrics = None
         if metrics_port is not None:
@@ -88,16 +88,18 @@ def worker(
             patience = opened.patience
             metrics.watch_database(lambda: patience.is_waiting, lambda: patience.outages)
         while True:
-            told = _told_as(log_format, opened, machine)
+            told = _told_as(opened, machine)
             for begun in _open_studies(opened, study, machine, told, wait=wait):
-                prepare(begun.cases, log_format)
+                tell_of(begun.study.name, begun.cases.names.scrub)
+                prepare(begun.cases)
                 try:
-                    work_here(begun, devices, None, log_format, metrics)
+                    work_here(begun, devices, None, metrics)
                 except StudyStoppedError as error:
                     if study is not None and not wait:
                         raise
                     say(str(error))
-                summarize(begun, say)
+                summarize(begun)
+                tell_of(study)
             if not wait:
                 return
             time.sleep(LOOK_SECONDS)
@@ -134,7 +136,7 @@ def _open_studies(
 
 
 def _told_as(
-    log_format: LogFormat, opened: "Storage", machine: "Environment"
+    opened: "Storage", machine: "Environment"
 ) -> Callable[[str, CorrectableError], object]:
     """How it is told that a study is left out.
 
@@ -142,11 +144,9 @@ def _told_as(
     """
     from kidneyseg.search.service import has_pseudonyms
 
-    say = say_as(log_format)
-
     def leave_out(name: str, error: CorrectableError) -> None:
         hidden = machine.common.pseudonyms or has_pseudonyms(opened, name)
-        if log_format == LogFormat.JSON and hidden and isinstance(error, DataError):
+        if chosen_log() is not None and hidden and isinstance(error, DataError):
             say(
                 f"left out: study {name}: its data cannot be used here; kidneyseg-search worker "
                 f"--study {name} says why"
