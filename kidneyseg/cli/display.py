@@ -1,5 +1,6 @@
 """What people see while work goes on: live in a terminal, plain lines in a pipe. All on stderr."""
 
+import os
 import time
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager, nullcontext
@@ -34,14 +35,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+NOTEBOOK_VARIABLE = "JPY_PARENT_PID"  # set in all that a notebook's kernel starts
 LINE_SECONDS = 30.0  # between two lines of progress in a pipe
 
 
 def stderr_console() -> Console:
-    """A console on stderr; plain, and never wrapped, where it is not a terminal."""
-    console = Console(stderr=True, highlight=False)
+    """A console on stderr; plain, and never wrapped, where it is not a terminal.
+
+    A notebook's cell is none: it may claim to be, and does not move the cursor.
+    """
+    in_notebook = bool(os.environ.get(NOTEBOOK_VARIABLE))
+    console = Console(stderr=True, highlight=False, force_terminal=False if in_notebook else None)
     if not console.is_terminal:
-        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        console = Console(stderr=True, highlight=False, soft_wrap=True, force_terminal=False)
     return console
 
 
