@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kidneyseg.cli import options
+from kidneyseg.cli.completion import complete_begun_studies
 from kidneyseg.cli.json_log import LogFormat
 from kidneyseg.cli.options import Choices, storage_address
 from kidneyseg.cli.search.begin import (
@@ -32,7 +33,11 @@ LOOK_SECONDS = 10.0  # between two looks for new work, with --wait
 
 def worker(
     study: Annotated[
-        str | None, typer.Option(help="Name in the database. Default: all with open trials.")
+        str | None,
+        typer.Option(
+            help="Name in the database. Default: all with open trials.",
+            autocompletion=complete_begun_studies,
+        ),
     ] = None,
     device: Annotated[
         str | None,
