@@ -2,6 +2,13 @@
 
 from pathlib import Path
 
+import typer
+
+from kidneyseg.environment_files import load_environment
+from kidneyseg.errors import KidneysegError
+from kidneyseg.runs import Runs
+from kidneyseg.search.addresses import storage_address
+from kidneyseg.search.name_query import query_names
 from kidneyseg.toml_files import shipped_folder
 
 
@@ -13,6 +20,16 @@ def complete_studies(incomplete: str) -> list[str]:
 def complete_environments(incomplete: str) -> list[str]:
     """Environments below `environments/` here and those shipped."""
     return _names("environments", incomplete)
+
+
+def complete_begun_studies(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Studies in the database that the line, or the environment, names so far."""
+    try:
+        environment = load_environment(ctx.params.get("environment") or "local", {})
+        address = storage_address(ctx.params.get("storage"), Runs(environment.common.runs))
+    except KidneysegError:
+        return []
+    return [name for name in query_names(address) if name.startswith(incomplete)]
 
 
 def _names(kind: str, incomplete: str) -> list[str]:

@@ -1,5 +1,6 @@
 """What people see while work goes on: live in a terminal, plain lines in a pipe. All on stderr."""
 
+import os
 import time
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager, nullcontext
@@ -18,6 +19,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from kidneyseg.cli.telling import chosen_log, say
 from kidneyseg.search.events import (
     EpochFinished,
     Event,
@@ -33,27 +35,32 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+NOTEBOOK_VARIABLE = "JPY_PARENT_PID"  # set in all that a notebook's kernel starts
 LINE_SECONDS = 30.0  # between two lines of progress in a pipe
 
 
 def stderr_console() -> Console:
-    """A console on stderr; plain, and never wrapped, where it is not a terminal."""
-    console = Console(stderr=True, highlight=False)
+    """A console on stderr; plain, and never wrapped, where it is not a terminal.
+
+    A notebook's cell is none: it may claim to be, and does not move the cursor.
+    """
+    in_notebook = bool(os.environ.get(NOTEBOOK_VARIABLE))
+    console = Console(stderr=True, highlight=False, force_terminal=False if in_notebook else None)
     if not console.is_terminal:
-        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        console = Console(stderr=True, highlight=False, soft_wrap=True, force_terminal=False)
     return console
 
 
 def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
     """Pass items on and show how far it is: a bar in a terminal.
 
-    In a pipe, a line every half minute and a closing one.
+    In a pipe and for programs, a line every half minute and a closing one.
     """
     console = stderr_console()
     if total is None and isinstance(items, Sized):
         total = len(items)
-    if not console.is_terminal:
-        yield from _track_in_lines(items, what, total, console)
+    if chosen_log() is not None or not console.is_terminal:
+        yield from _track_in_lines(items, what, total)
         return
     with _progress(console) as progress:
         task = progress.add_task(what, total=total)
@@ -62,24 +69,16 @@ def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T
             progress.advance(task)
 
 
-def _track_in_lines(
-    items: Iterable[T], what: str, total: int | None, console: Console
-) -> Iterator[T]:
+def _track_in_lines(items: Iterable[T], what: str, total: int | None) -> Iterator[T]:
     count, told = 0, time.monotonic()
     for item in items:
         count += 1
         yield item
         if time.monotonic() - told >= LINE_SECONDS and count != total:
             told = time.monotonic()
-            console.print(f"{what}: {count}" if total is None else f"{what}: {count} of {total}")
+            say(f"{what}: {count}" if total is None else f"{what}: {count} of {total}")
     if count:
-        console.print(f"{what}: {count}")
-
-
-def warn(sentence: str | None) -> None:
-    """Print a warning, if there is one."""
-    if sentence is not None:
-        stderr_console().print(f"warning: {sentence}", markup=False)
+        say(f"{what}: {count}")
 
 
 def show_epochs(epochs: "Iterable[EpochResult]", max_epochs: int) -> None:

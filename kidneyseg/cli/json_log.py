@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 from kidneyseg.provenance import host_name
 from kidneyseg.search.events import Event, Stopped, TrialFinished
+
+Level = Literal["info", "warning", "error"]
 
 
 class LogFormat(StrEnum):
@@ -25,7 +27,8 @@ class LogFormat(StrEnum):
 class JsonLog:
     """Writes a line for every event of a study: when, how grave, which worker, which trial.
 
-    It is shown events as `SearchDisplay` is. Reasons of failures go through `scrub`.
+    It is shown events as `SearchDisplay` is. Reasons of failures, warnings and errors go through
+    `scrub`.
     """
 
     def __init__(
@@ -34,7 +37,7 @@ class JsonLog:
         stream: TextIO | None = None,
         scrub: Callable[[str], str] = str,
     ) -> None:
-        self._study = study  # None: what is told is about none
+        self._study = study  # None: what is told is about none, or it is not known yet
         self._stream = stream  # default: stderr
         self._scrub = scrub
 
@@ -51,13 +54,19 @@ class JsonLog:
         trial = what.pop("trial", None)  # None where the event is about no trial
         self._write(_level(event), type(event).__name__, place, trial, what)
 
-    def say(self, message: str) -> None:
+    def tell_of(self, study: str | None, scrub: Callable[[str], str] = str) -> None:
+        """From now on it is about this study."""
+        self._study, self._scrub = study, scrub
+
+    def say(self, message: str, level: Level = "info") -> None:
         """Write what is told to people, as an event of its own for each line."""
-        for line in message.splitlines():
-            self._write("info", "Message", 0, None, {"message": line})
+        shown = message if level == "info" else self._scrub(message)
+        for line in shown.splitlines():
+            if line:
+                self._write(level, "Message", 0, None, {"message": line})
 
     def _write(
-        self, level: str, event: str, place: int, trial: int | None, what: dict[str, Any]
+        self, level: Level, event: str, place: int, trial: int | None, what: dict[str, Any]
     ) -> None:
         line = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -79,7 +88,7 @@ def _worker(place: int) -> str:
     return f"{host_name()} {os.getpid()}" + f"/{place}" * bool(place)
 
 
-def _level(event: Event) -> str:
+def _level(event: Event) -> Level:
     if isinstance(event, TrialFinished) and event.state == "FAIL":
         return "warning" if event.goes_on else "error"
     return "warning" if isinstance(event, Stopped) else "info"

@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from kidneyseg.cli.telling import asks_for_json, chosen_log, telling
 from kidneyseg.cores import share_cores
 from kidneyseg.errors import ExitCode, KidneysegError, Terminated
 
@@ -37,6 +38,11 @@ def run_program(app: typer.Typer, name: str, arguments: Sequence[str] | None = N
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"] or ["--help"]
+    with telling(as_json=asks_for_json(given)):
+        return _run(app, name, given, debug=debug)
+
+
+def _run(app: typer.Typer, name: str, given: list[str], *, debug: bool) -> int:
     share_cores()
     before = _catch_terminations()
     try:
@@ -85,7 +91,10 @@ def _command(error: typer.TyperException, name: str) -> str:
 
 def _say(name: str, message: str, code: ExitCode) -> int:
     one_line = " ".join(message.split())
-    sys.stderr.write(f"{name}: {one_line}\n")
+    if (log := chosen_log()) is not None:
+        log.say(f"{name}: {one_line}", "error")
+    else:
+        sys.stderr.write(f"{name}: {one_line}\n")
     return code
 
 

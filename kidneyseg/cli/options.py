@@ -6,7 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from kidneyseg.cli.completion import complete_environments, complete_studies
+from kidneyseg.cli.completion import (
+    complete_begun_studies,
+    complete_environments,
+    complete_studies,
+)
 from kidneyseg.cli.json_log import LogFormat
 from kidneyseg.environment_files import load_environment, split_assignments, with_folders
 from kidneyseg.runs import Runs
@@ -30,7 +34,14 @@ NTrials = Annotated[
 StudyName = Annotated[
     str | None, typer.Option("--name", help="Name in the database. Default: the study file's.")
 ]
-Study = Annotated[str, typer.Option("--study", help="Name of a study in the database.")]
+Study = Annotated[
+    str,
+    typer.Option(
+        "--study",
+        help="Name of a study in the database.",
+        autocompletion=complete_begun_studies,
+    ),
+]
 Storage = Annotated[
     str | None,
     typer.Option(

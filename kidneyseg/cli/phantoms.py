@@ -1,8 +1,7 @@
 """The data set that is used when none is named."""
 
-import typer
-
 from kidneyseg.cli.display import track
+from kidneyseg.cli.telling import say
 from kidneyseg.environment_files import with_folders
 from kidneyseg.runs import Runs
 from kidneyseg.settings import Environment
@@ -15,7 +14,7 @@ def with_data(environment: Environment) -> Environment:
     from kidneyseg.phantom.data_set import DEMO_CASES, make_demo_phantoms
 
     folder = Runs(environment.common.runs).phantom
-    typer.echo(f"no --data: using {DEMO_CASES} phantom scans in {folder}", err=True)
+    say(f"no --data: using {DEMO_CASES} phantom scans in {folder}")
     if not folder.is_dir():
         for _ in track(make_demo_phantoms(folder), "phantom scans made", DEMO_CASES):
             pass

@@ -1,6 +1,7 @@
 """The note on a study that the dashboard shows: what is searched, on which data, how far it is.
 
 Written when a study is begun and again when trials finish: by one worker, at most once a minute.
+A worker that ends, early too, writes it at once.
 """
 
 import json

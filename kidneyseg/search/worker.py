@@ -102,6 +102,7 @@ class _Worker:
             self.heart.reap()
             order = self.heart.hear()
             if order.stop is not None:
+                self._leave_note()
                 yield Stopped(reason=order.stop)
                 return
             n_trials = order.n_trials if self.asked_for is None else self.asked_for
@@ -135,6 +136,16 @@ class _Worker:
                     f"study {study.name!r}: {failures} trials in a row failed, the last one: "
                     f"{shown}"
                 )
+
+        self._leave_note()
+
+    def _leave_note(self) -> None:
+        """Have the note say how things stand; a database that is away holds up no end."""
+        place = self.workplace
+        if place.study.storage.patience.is_waiting:
+            return
+        with suppress(KeyError, StudyError, *DATABASE_ERRORS):  # it was deleted, or is away
+            refresh_note(place.study, place.cases.split, at_once=True)
 
     def _shall_stop(self) -> bool:
         return self.workplace.stopping.is_set() or self.heart.shall_stop_now
@@ -198,6 +209,7 @@ class _Worker:
         except BaseException:
             # Ctrl-C in this thread, or the generator was closed.
             hand_back(study, trial_id)
+            self._leave_note()
             raise
         self._remove_surplus_models(trial.number)
         refresh_note(study, self.workplace.cases.split)

@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import optuna
 import pytest
 
 from kidneyseg.cli.completion import complete_environments, complete_studies
+from kidneyseg.search.storage import open_storage
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -20,7 +22,7 @@ def completed(line: str, program: str = "kidneyseg-search") -> list[str]:
     code = (
         f"import sys; from kidneyseg.cli.main import {name} as program; "
         "import atexit; atexit.register(lambda: print('HEAVY' * bool("
-        "{'torch', 'optuna', 'nibabel', 'scipy'} & set(sys.modules)))); program([])"
+        "{'torch', 'optuna', 'sqlalchemy', 'nibabel', 'scipy'} & set(sys.modules)))); program([])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -35,11 +37,48 @@ def completed(line: str, program: str = "kidneyseg-search") -> list[str]:
         check=True,
     )
     assert "HEAVY" not in done.stdout
+    assert done.stderr == ""
     return done.stdout.split()
 
 
 def test_bash_completes_studies_without_importing_what_a_search_needs() -> None:
     assert completed("run --study lr") == ["lr_loss"]
+
+
+@pytest.fixture
+def begun(workplace: Path) -> Path:
+    """A database of two studies at its usual place, and another of one."""
+    for address, names in (
+        ("sqlite:///runs/studies.db", ("lr_loss", "lr_loss-confirm")),
+        ("sqlite:///other.db", ("lr_other",)),
+    ):
+        storage = open_storage(address).optuna
+        for name in names:
+            optuna.create_study(storage=storage, study_name=name)
+    return workplace
+
+
+@pytest.mark.usefixtures("begun")
+@pytest.mark.parametrize(
+    "command", ["worker", "status", "report", "export", "stop", "delete", "confirm"]
+)
+def test_bash_completes_the_studies_in_the_database(command: str) -> None:
+    assert completed(f"{command} --study lr") == ["lr_loss", "lr_loss-confirm"]
+
+
+@pytest.mark.usefixtures("begun")
+def test_the_database_is_the_one_that_the_line_or_the_environment_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert completed("stop --storage sqlite:///other.db --study lr") == ["lr_other"]
+    monkeypatch.setenv("KIDNEYSEG_STORAGE", "sqlite:///other.db")
+    assert completed("stop --study lr") == ["lr_other"]
+
+
+@pytest.mark.parametrize("more", ["", "--environment nowhere", "--storage sqlite:///x.db"])
+def test_without_a_database_nothing_is_completed_made_or_said(workplace: Path, more: str) -> None:
+    assert completed(f"stop {more} --study lr") == []
+    assert list(workplace.iterdir()) == []
 
 
 def test_bash_completes_commands_of_both_programs() -> None:

@@ -12,6 +12,10 @@ from kidneyseg.search.events import EpochFinished, TrialStarted
 
 COLOR = re.compile(r"\x1b\[[0-9;]*?(3[0-8]|4[0-8]|9[0-7])[0-9;]*m")
 
+EPOCH = EpochFinished(
+    trial=0, epoch=1, max_epochs=2, dice=0.5, best_dice=0.5, loss=0.7, seconds=1.0
+)
+
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
@@ -32,6 +36,21 @@ def progress(capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.usefixtures("terminal")
 def test_a_terminal_shows_progress_in_color(capsys: pytest.CaptureFixture[str]) -> None:
     assert COLOR.search(progress(capsys))
+
+
+def test_a_notebook_gets_plain_lines_though_it_claims_to_be_a_terminal(
+    terminal: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal.setenv("TERM", "xterm-color")
+    terminal.setenv("JPY_PARENT_PID", "4711")
+    assert progress(capsys) == "cases prepared: 3\n"
+    display = SearchDisplay(stderr_console(), 2, 0)
+    with display.live():
+        display.show(TrialStarted(trial=0, hyperparameters={"batch_size": 8}))
+        display.show(EPOCH)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line[:17] for line in lines] == ["trial   0  starts", "trial   0  epoch "]
+    assert "\x1b" not in "".join(lines)
 
 
 def test_no_color_is_honoured(
@@ -84,10 +103,6 @@ def test_a_search_in_a_pipe_is_a_line_for_each_event_without_control_characters(
     display = SearchDisplay(Console(file=stream, highlight=False, soft_wrap=True), 2, 0)
     with display.live():
         display.show(TrialStarted(trial=0, hyperparameters={"batch_size": 8}))
-        display.show(
-            EpochFinished(
-                trial=0, epoch=1, max_epochs=2, dice=0.5, best_dice=0.5, loss=0.7, seconds=1.0
-            )
-        )
+        display.show(EPOCH)
     assert len(stream.getvalue().splitlines()) == 2
     assert "\x1b" not in stream.getvalue()

@@ -10,11 +10,13 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.request import urlopen
 
 import pytest
 
 from kidneyseg.cli.main import kidneyseg_search
+from kidneyseg.errors import StudyError
 from kidneyseg.search import gpu_claims
 
 TINY = ["--set=data.downsampling=2", "--set=data.slice_size=[32,32]", "--set=network.filters=4"]
@@ -33,11 +35,128 @@ def test_run_in_json_is_lines_of_json_on_stderr_and_nothing_else(
     assert kidneyseg_search([*arguments, *TINY, *log]) == 0
     caught = capsys.readouterr()
     assert caught.out == ""
-    told = [json.loads(line) for line in caught.err.splitlines() if line.startswith("{")]
-    events = [line["event"] for line in told if line["event"] != "Message"]
-    assert events == ["TrialStarted", "EpochFinished", "TrialFinished"]
-    assert {"time", "level", "study", "worker", "trial"} <= set(told[0])
-    assert {line["study"] for line in told if line["event"] != "Message"} == {"lr_loss"}
+    told = [json.loads(line) for line in caught.err.splitlines()]
+    events = [line["event"] for line in told]
+    first = events.index("TrialStarted")
+    assert events[first : first + 3] == ["TrialStarted", "EpochFinished", "TrialFinished"]
+    assert {*events[:first], *events[first + 3 :]} == {"Message"}
+    assert "cases prepared: 4" in [line["message"] for line in told[:first]]
+    assert all({"time", "level", "study", "worker", "trial"} <= set(line) for line in told)
+    assert {line["study"] for line in told} == {"lr_loss"}
+
+
+def told_in_json(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    caught = capsys.readouterr()
+    assert caught.out == ""
+    return [json.loads(line) for line in caught.err.splitlines()]
+
+
+def test_a_worker_s_lines_of_json_name_the_study(
+    workplace: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    submit(tiny_data, "--set=training.max_epochs=1")
+    capsys.readouterr()
+    assert kidneyseg_search(["worker", "--data", str(tiny_data), "--log-format=json"]) == 0
+    told = told_in_json(capsys)
+    assert {line["study"] for line in told} == {"lr_loss"}
+    assert {"Message", "TrialStarted", "TrialFinished"} <= {line["event"] for line in told}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "study", "words"),
+    [
+        (
+            ("run", "--study", "lr_loss", "--n-trials", "none"),
+            None,
+            "Invalid value for '--n-trials'",
+        ),
+        (("run", "--study", "lr_loss", "--n-trials", "1", "--data", "x"), "lr_loss", "x: "),
+        (("worker", "--study", "mine", "--data", "x"), "mine", "no such database"),
+    ],
+)
+def test_an_error_is_a_line_of_json_too(
+    workplace: Path,
+    arguments: tuple[str, ...],
+    study: str | None,
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert kidneyseg_search([*arguments, "--log-format", "json"]) == 2
+    (line,) = told_in_json(capsys)
+    assert (line["level"], line["study"], line["event"]) == ("error", study, "Message")
+    assert str(line["message"]).startswith("kidneyseg-search: ")
+    assert words in str(line["message"])
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Reasons for which the studies are left out, look by look; Ctrl-C after the last one."""
+    reasons = ["no scan", "no scan", "no key", "no key"]
+    left = list(reasons)
+
+    def sleep(_seconds: float) -> None:
+        left.pop(0)
+        if not left:
+            raise KeyboardInterrupt
+
+    def refuse(*_: object) -> None:
+        raise StudyError(left[0])
+
+    monkeypatch.setattr("kidneyseg.cli.search.worker.time", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr("kidneyseg.search.service.join_study", refuse)
+    return reasons
+
+
+@pytest.mark.usefixtures("looks")
+def test_a_study_that_is_left_out_is_told_when_the_reason_changes_and_the_wait_once(
+    workplace: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    submit(tiny_data)
+    capsys.readouterr()
+    waiting = ["worker", "--wait", "--data", str(tiny_data)]
+    assert kidneyseg_search([*waiting, "--log-format", "json"]) == 130
+    told = [(line["level"], line["study"], line["message"]) for line in told_in_json(capsys)]
+    assert told == [
+        ("warning", "lr_loss", "left out: study 'lr_loss': no scan"),
+        ("info", None, "waiting for studies"),
+        ("warning", "lr_loss", "left out: study 'lr_loss': no key"),
+        ("error", None, "kidneyseg-search: interrupted; the same command goes on"),
+    ]
+
+
+def test_the_wait_is_told_again_after_work(
+    workplace: Path,
+    tiny_data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    looks = iter(range(4))
+
+    def sleep(_seconds: float) -> None:
+        look = next(looks)
+        if look == 1:
+            submit(tiny_data, "--set=training.max_epochs=1")
+        if look == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("kidneyseg.cli.search.worker.time", SimpleNamespace(sleep=sleep))
+    assert kidneyseg_search(["worker", "--wait", "--data", str(tiny_data)]) == 130
+    lines = capsys.readouterr().err.splitlines()
+    waits = [number for number, line in enumerate(lines) if line == "waiting for studies"]
+    assert len(waits) == 2
+    (complete,) = [number for number, line in enumerate(lines) if "trial   0  complete" in line]
+    assert waits[0] < complete < waits[1]
+
+
+@pytest.mark.parametrize("more", [(), ("--wait",)])
+def test_a_study_is_looked_up_before_phantoms_are_made(
+    workplace: Path, tiny_data: Path, more: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    submit(tiny_data)
+    capsys.readouterr()
+    assert kidneyseg_search(["worker", "--study", "nope", *more]) == 2
+    assert "study 'nope': not in sqlite:///runs/studies.db" in capsys.readouterr().err
+    assert not Path("runs/phantom").exists()
 
 
 def test_a_device_is_claimed_for_as_long_as_the_worker_works(

@@ -12,6 +12,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState
+from optuna_dashboard import get_note
 from sqlalchemy.exc import OperationalError
 
 from kidneyseg.ct.shown_names import ShownNames
@@ -39,9 +40,12 @@ from kidneyseg.search.hand_back import ATTEMPT, end_trial, hand_back
 from kidneyseg.search.identity import WorkerIdentity
 from kidneyseg.search.leases import Heart
 from kidneyseg.search.lineage import TAKEN_OVER
+from kidneyseg.search.notes import refresh_note
 from kidneyseg.search.objective import TrialFailedError, Workplace
 from kidneyseg.search.orders import ask_for, ask_to_stop, read_order
+from kidneyseg.search.patience import Patience
 from kidneyseg.search.storage import Storage, open_storage
+from kidneyseg.search.studies import Study
 from kidneyseg.search.training_process import LimitExceededError, TrialProcessDiedError
 from kidneyseg.search.twins import find_twin
 from kidneyseg.search.worker import CROWD, work
@@ -324,6 +328,57 @@ def test_a_database_lost_for_good_is_told_in_one_line(
     assert "server closed the connection" in message
     assert "the same command goes on" in message
     assert "\n" not in message
+
+
+@pytest.mark.usefixtures("quick_trials")
+@pytest.mark.parametrize("how", ["closed", "asked", "stopped"])
+def test_when_work_ends_early_the_note_says_how_things_stand(
+    workplace: Workplace, how: str
+) -> None:
+    study = workplace.study
+    list(work(workplace, 1))
+    assert "1 waiting" not in get_note(study.optuna)
+    events = work(workplace, 3)
+    while not isinstance(next(events), EpochFinished):
+        pass
+    refresh_note(study, workplace.cases.split, at_once=True)
+    assert "1 running" in get_note(study.optuna)
+    if how == "closed":
+        events.close()
+    elif how == "asked":
+        workplace.stopping.set()
+    else:
+        ask_to_stop(study.storage, study.id, "by hand")
+    list(events)
+    note = get_note(study.optuna)
+    assert "1 running" not in note
+    assert ("No new trial begins: by hand" if how == "stopped" else "1 waiting") in note
+
+
+@pytest.mark.usefixtures("quick_trials")
+@pytest.mark.parametrize("is_known", [True, False])
+def test_an_interruption_is_not_held_up_by_the_note_where_the_database_is_away(
+    workplace: Workplace, *, is_known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("optuna.storages._rdb.storage.time.sleep", lambda _: None)
+    lost = Lost(workplace, monkeypatch, times=0)
+    storage = workplace.study.storage
+
+    def hand_back_last(study: Study, trial_id: int) -> None:
+        hand_back(study, trial_id)
+        lost.left = 1000
+        if is_known:
+            monkeypatch.setattr(Patience, "is_waiting", True)
+            monkeypatch.setattr(worker, "refresh_note", lambda *_, **_more: pytest.fail("asked"))
+        storage.patience.hurry()
+
+    monkeypatch.setattr(worker, "hand_back", hand_back_last)
+    fail_with(KeyboardInterrupt(), monkeypatch)
+    with pytest.raises((KeyboardInterrupt, StorageLostError)) as caught:
+        list(work(workplace, 2))
+    lost.left = 0
+    assert caught.type is KeyboardInterrupt
+    assert states(workplace) == ["FAIL", "WAITING"]
 
 
 @pytest.mark.usefixtures("quick_trials")

@@ -8,6 +8,7 @@ import typer
 
 from kidneyseg.cli import options
 from kidneyseg.cli.options import Choices
+from kidneyseg.cli.telling import warn
 from kidneyseg.errors import CorrectableError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def prepare(
 def _prepare(
     environment: "Environment", contact_sheet: Path | None, export_splits: Path | None
 ) -> None:
-    from kidneyseg.cli.display import track, warn
+    from kidneyseg.cli.display import track
     from kidneyseg.ct.contact_sheet import write_contact_sheet
     from kidneyseg.ct.development import find_development_cases
     from kidneyseg.ct.nnunet_splits import export_splits as write_splits

@@ -9,6 +9,7 @@ import typer
 
 from kidneyseg.cli import options
 from kidneyseg.cli.options import Choices
+from kidneyseg.cli.telling import warn
 from kidneyseg.errors import SettingsError, TrainingError
 from kidneyseg.settings import MACHINE_PATHS
 
@@ -49,7 +50,7 @@ def train(
 
 
 def _train(choices: Choices, seed: int, out: Path) -> None:
-    from kidneyseg.cli.display import show_epochs, track, warn
+    from kidneyseg.cli.display import show_epochs, track
     from kidneyseg.cli.phantoms import with_data
     from kidneyseg.ct.development import find_development_cases
     from kidneyseg.model.description import load_description

@@ -1,13 +1,12 @@
 """What `run`, `submit` and `worker` do alike: begin a study, prepare its data, show it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from functools import partial
 from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
-from kidneyseg.cli.json_log import JsonLog, LogFormat
 from kidneyseg.cli.options import Choices, storage_address
+from kidneyseg.cli.telling import chosen_log, say, tell_of, warn
 from kidneyseg.errors import CorrectableError, StudyStoppedError
 from kidneyseg.runs import check_study_name
 
@@ -24,7 +23,6 @@ def begin(
     study: str, n_trials: int, name: str | None, storage: str | None, choices: Choices
 ) -> "BegunStudy":
     """Check all that can be checked, then create the study or go on with it, and prepare data."""
-    from kidneyseg.cli.display import warn
     from kidneyseg.cli.phantoms import with_data
     from kidneyseg.ct.development import find_development_cases
     from kidneyseg.search.definition import load_plan
@@ -37,6 +35,7 @@ def begin(
     check_budget(n_trials)
     plan = load_plan(study, choices.hyperparameters, choices.settings)
     check_study_name(name or plan.name)
+    tell_of(name or plan.name)
     check_grid(plan.definition(choices.environment, data="", split=""), plan.name, n_trials)
     for sentence in without_effect(plan, choices.environment):
         warn(sentence)
@@ -46,19 +45,16 @@ def begin(
     if (name or plan.name) not in study_names(opened):
         prepare(find_development_cases(environment))  # data that fail leave no study behind
     begun = begin_study(opened, name or plan.name, plan, environment)
+    tell_of(begun.study.name, begun.cases.names.scrub)
     begun.study.ask_for(n_trials)
     warn(begun.cases.warning)
     prepare(begun.cases)
     return begun
 
 
-def prepare(cases: "DevelopmentCases", log_format: LogFormat = LogFormat.TEXT) -> None:
+def prepare(cases: "DevelopmentCases") -> None:
     from kidneyseg.cli.display import track
 
-    if log_format == LogFormat.JSON:
-        n = sum(1 for _ in cases.prepare())
-        JsonLog(None).say(f"cases prepared: {n}")
-        return
     for _ in track(cases.prepare(), "cases prepared", len(cases.cases)):
         pass
 
@@ -78,7 +74,7 @@ def count_finished(begun: "BegunStudy") -> int:
     return read_status(begun.study.storage, begun.study.name).finished
 
 
-def summarize(begun: "BegunStudy", say: Callable[[str], object]) -> None:
+def summarize(begun: "BegunStudy") -> None:
     from kidneyseg.cli.status_text import status_text
     from kidneyseg.search.status import read_status
 
@@ -99,7 +95,6 @@ def work_here(
     begun: "BegunStudy",
     devices: Sequence[str],
     n_trials: int | None,
-    log_format: LogFormat = LogFormat.TEXT,
     metrics: "SearchMetrics | None" = None,
 ) -> None:
     """Work on a study with a worker on every device given; show it, and count it."""
@@ -115,11 +110,7 @@ def work_here(
         len(devices),
     )
     budget = begun.study.n_trials if n_trials is None else n_trials
-    display = (
-        JsonLog(begun.study.name, scrub=begun.cases.names.scrub)
-        if log_format == LogFormat.JSON
-        else build_display(begun, budget)
-    )
+    display = chosen_log() or build_display(begun, budget)
     workplaces = [
         begun.workplace(device, place, len(devices)) for place, device in enumerate(devices)
     ]
@@ -155,15 +146,6 @@ def counting(metrics: "SearchMetrics | None", begun: "BegunStudy") -> Iterator[N
     finally:
         if metrics is not None:
             metrics.leave(begun.study.name)
-
-
-def say_as(log_format: LogFormat) -> Callable[[str], object]:
-    """How people, or programs, are told what belongs to no event."""
-    from kidneyseg.cli.display import stderr_console
-
-    if log_format == LogFormat.JSON:
-        return JsonLog(None).say
-    return partial(stderr_console().print, markup=False)
 
 
 def choose_devices(named: str, workers: int | None, workers_per_gpu: int) -> list[str]:

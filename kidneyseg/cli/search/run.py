@@ -12,10 +12,10 @@ from kidneyseg.cli.search.begin import (
     begin,
     choose_devices,
     count_finished,
-    say_as,
     summarize,
     work_here,
 )
+from kidneyseg.cli.telling import say
 
 
 def run(
@@ -27,7 +27,7 @@ def run(
     workers_per_gpu: Annotated[
         int, typer.Option(help="Trials at a time on each GPU, for small networks.")
     ] = 1,
-    log_format: options.LogFormatOption = LogFormat.TEXT,
+    _log_format: options.LogFormatOption = LogFormat.TEXT,
     set_: options.Set = None,
     name: options.StudyName = None,
     storage: options.Storage = None,
@@ -44,7 +44,6 @@ def run(
     choices = Choices(environment, data, set_ or [])
     devices = choose_devices(choices.environment.common.device, workers, workers_per_gpu)
     begun = begin(study, n_trials, name, storage, choices)
-    say = say_as(log_format)
     split = begun.cases.split
     say(
         f"{len(split.training)} training, {len(split.validation)} validation and "
@@ -54,6 +53,6 @@ def run(
     if finished >= n_trials:
         say(f"study {begun.study.name}: {finished} trials are finished; nothing to do")
     else:
-        work_here(begun, devices, n_trials, log_format)
-    summarize(begun, say)
+        work_here(begun, devices, n_trials)
+    summarize(begun)
     say(f"took {elapsed_words(start)}")

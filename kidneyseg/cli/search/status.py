@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kidneyseg.cli import options
+from kidneyseg.cli.completion import complete_begun_studies
 from kidneyseg.cli.options import Choices, storage_address
 from kidneyseg.errors import ExitCode, StorageLostError
 
@@ -21,7 +22,11 @@ WATCH_SECONDS = 2.0
 
 def status(
     study: Annotated[
-        str | None, typer.Option(help="Name in the database. Default: every study.")
+        str | None,
+        typer.Option(
+            help="Name in the database. Default: every study.",
+            autocompletion=complete_begun_studies,
+        ),
     ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Show it again every two seconds, until Ctrl-C.")

@@ -1,27 +1,29 @@
 """`kidneyseg-search worker`: join a study from any machine."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kidneyseg.cli import options
+from kidneyseg.cli.completion import complete_begun_studies
 from kidneyseg.cli.json_log import LogFormat
 from kidneyseg.cli.options import Choices, storage_address
 from kidneyseg.cli.search.begin import (
     choose_devices,
     count_finished,
     prepare,
-    say_as,
     summarize,
     work_here,
 )
+from kidneyseg.cli.telling import chosen_log, say, tell_of, warn
 from kidneyseg.errors import CorrectableError, DataError, StudyStoppedError
 from kidneyseg.runs import Runs
 
 if TYPE_CHECKING:
+    from kidneyseg.search.metrics import SearchMetrics
     from kidneyseg.search.service import BegunStudy
     from kidneyseg.search.storage import Storage
     from kidneyseg.settings import Environment
@@ -31,7 +33,11 @@ LOOK_SECONDS = 10.0  # between two looks for new work, with --wait
 
 def worker(
     study: Annotated[
-        str | None, typer.Option(help="Name in the database. Default: all with open trials.")
+        str | None,
+        typer.Option(
+            help="Name in the database. Default: all with open trials.",
+            autocompletion=complete_begun_studies,
+        ),
     ] = None,
     device: Annotated[
         str | None,
@@ -54,7 +60,7 @@ def worker(
     metrics_host: Annotated[
         str, typer.Option(help="Address that metrics are served at.")
     ] = "127.0.0.1",
-    log_format: options.LogFormatOption = LogFormat.TEXT,
+    _log_format: options.LogFormatOption = LogFormat.TEXT,
     storage: options.Storage = None,
     data: options.Data = None,
     environment: options.EnvironmentName = "local",
@@ -69,45 +75,61 @@ def worker(
     from kidneyseg.search.gpu_claims import CLAIM, claimed_device
     from kidneyseg.search.metrics import serve_metrics
     from kidneyseg.search.storage import open_storage
+    from kidneyseg.search.studies import load_study
 
     machine = Choices(environment, data, []).environment
     runs = Runs(machine.common.runs)
-    say = say_as(log_format)
+    tell_of(study)
     with ExitStack() as held:
         metrics = None
         if metrics_port is not None:
             metrics = held.enter_context(serve_metrics(metrics_port, metrics_host))
+        opened = open_storage(storage_address(storage, runs), create=wait)
+        if metrics is not None:
+            patience = opened.patience
+            metrics.watch_database(lambda: patience.is_waiting, lambda: patience.outages)
+        if study is not None:
+            load_study(opened, study)  # before phantoms are made for nothing
         named = device or machine.common.device
         if named == CLAIM:
             named = held.enter_context(claimed_device(runs.gpu_locks, wait=wait, tell=say))
             workers = workers or workers_per_gpu
         devices = choose_devices(named, workers, workers_per_gpu)
         machine = with_data(machine)
-        opened = open_storage(storage_address(storage, runs), create=wait)
-        if metrics is not None:
-            patience = opened.patience
-            metrics.watch_database(lambda: patience.is_waiting, lambda: patience.outages)
+        left_out, is_idle = _LeftOut(opened, machine), False
         while True:
-            told = _told_as(log_format, opened, machine)
-            for begun in _open_studies(opened, study, machine, told, wait=wait):
-                prepare(begun.cases, log_format)
-                try:
-                    work_here(begun, devices, None, log_format, metrics)
-                except StudyStoppedError as error:
-                    if study is not None and not wait:
-                        raise
-                    say(str(error))
-                summarize(begun, say)
+            for begun in _open_studies(opened, study, machine, left_out, wait=wait):
+                is_idle = False
+                _work_on(begun, devices, metrics, may_end=study is not None and not wait)
+                tell_of(study)
             if not wait:
                 return
+            if not is_idle:
+                say("waiting for studies")
+            is_idle = True
             time.sleep(LOOK_SECONDS)
+
+
+def _work_on(
+    begun: "BegunStudy", devices: Sequence[str], metrics: "SearchMetrics | None", *, may_end: bool
+) -> None:
+    """Prepare a study's data and work on it. One that is stopped ends the command if it may."""
+    tell_of(begun.study.name, begun.cases.names.scrub)
+    prepare(begun.cases)
+    try:
+        work_here(begun, devices, None, metrics)
+    except StudyStoppedError as error:
+        if may_end:
+            raise
+        say(str(error))
+    summarize(begun)
 
 
 def _open_studies(
     opened: "Storage",
     study: str | None,
     machine: "Environment",
-    leave_out: Callable[[str, CorrectableError], object],
+    left_out: "_LeftOut",
     *,
     wait: bool,
 ) -> "Iterator[BegunStudy]":
@@ -127,31 +149,45 @@ def _open_studies(
         except CorrectableError as error:
             if study is not None:
                 raise
-            leave_out(name, error)
+            left_out.tell(name, error)
             continue
+        left_out.forget(name)
         if by_name or count_finished(begun) < order.n_trials:
             yield begun
 
 
-def _told_as(
-    log_format: LogFormat, opened: "Storage", machine: "Environment"
-) -> Callable[[str, CorrectableError], object]:
-    """How it is told that a study is left out.
+class _LeftOut:
+    """Tells of each study that is left out once, and again where the reason is another.
 
     Logs that programs collect say nothing of files where cases have pseudonyms.
     """
-    from kidneyseg.search.service import has_pseudonyms
 
-    say = say_as(log_format)
+    def __init__(self, opened: "Storage", machine: "Environment") -> None:
+        self._opened = opened
+        self._machine = machine
+        self._told: dict[str, str] = {}  # the reason by study
 
-    def leave_out(name: str, error: CorrectableError) -> None:
-        hidden = machine.common.pseudonyms or has_pseudonyms(opened, name)
-        if log_format == LogFormat.JSON and hidden and isinstance(error, DataError):
-            say(
-                f"left out: study {name}: its data cannot be used here; kidneyseg-search worker "
-                f"--study {name} says why"
+    def tell(self, name: str, error: CorrectableError) -> None:
+        """Warn that a study is left out, unless that was told."""
+        reason = self._reason(name, error)
+        if self._told.get(name) != reason:
+            self._told[name] = reason
+            tell_of(name)
+            warn(f"left out: {reason}")
+            tell_of(None)
+
+    def forget(self, name: str) -> None:
+        """A study is not left out any more."""
+        self._told.pop(name, None)
+
+    def _reason(self, name: str, error: CorrectableError) -> str:
+        from kidneyseg.search.service import has_pseudonyms
+
+        hidden = self._machine.common.pseudonyms or has_pseudonyms(self._opened, name)
+        if chosen_log() is not None and hidden and isinstance(error, DataError):
+            return (
+                f"study {name}: its data cannot be used here; kidneyseg-search worker --study "
+                f"{name} says why"
             )
-        else:
-            say(f"left out: {error}")
-
-    return leave_out
+        about = f"study {name!r}"
+        return str(error) if str(error).startswith(about) else f"{about}: {error}"
