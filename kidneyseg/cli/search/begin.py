@@ -118,8 +118,8 @@ def work_here(
     told_once = {
         slow_precision(training.precision, find_device(place.device)) for place in workplaces
     }
-    for sentence in told_once - {None}:
-        say_as(log_format)(f"warning: {sentence}")
+    for sentence in told_once:
+        warn(sentence)
     stopped = None
     with (
         display.live(),
