@@ -1,8 +1,11 @@
 """The Dice of a kept model, measured once more on its study's validation slices."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from kidneyseg.ct.development import DevelopmentCases
 from kidneyseg.ct.prepared_cases import PreparedCase
@@ -52,6 +55,9 @@ def revalidate(
 ) -> Revalidation:
     """Validate a model folder of the study as its training did after every epoch.
 
+    On as many threads, too: sums are rounded in their order, and a network that has learnt nothing
+    yet may turn over with a last digit.
+
     `prepared` are the validation cases. Raises ModelError for a folder that cannot be used.
     """
     device = find_device(device_name)
@@ -73,7 +79,8 @@ def revalidate(
     )
     training = Training(setup, slices, slices, device)  # it trains nothing here
     training.network.load_state_dict(model.network.state_dict())
-    sums = training.validate()
+    with _threads(description.provenance.threads):
+        sums = training.validate()
     return Revalidation(
         dice=sums.dice,
         dice_of_case=sums.dice_of_case,
@@ -81,3 +88,14 @@ def revalidate(
         recorded=description.validation.dice,
         recorded_device=description.provenance.device,
     )
+
+
+@contextmanager
+def _threads(n: int | None) -> Iterator[None]:
+    """Compute on so many threads of the processor."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -196,7 +196,7 @@ def test_a_database_that_is_away_for_longer_than_the_grace_period_costs_nothing(
 ) -> None:
     grace = "--set=common.grace_seconds=10"
     both = [
-        run_here(own_server.address, "--n-trials", "6", "--workers", "2", grace) for _ in range(2)
+        run_here(own_server.address, "--n-trials", "8", "--workers", "2", grace) for _ in range(2)
     ]
     for process in both:
         _wait_for_line(process, "epoch 1/")
@@ -211,7 +211,7 @@ def test_a_database_that_is_away_for_longer_than_the_grace_period_costs_nothing(
     storage.engine.dispose()
     outcomes = [str(trial.user_attrs.get(OUTCOME, SURPLUS)) for trial in trials]
     assert [outcome for outcome in outcomes if not outcome.startswith("surplus")] == []
-    assert sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials) == 6
+    assert sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials) == 8
 
 
 @pytest.mark.postgres

@@ -189,7 +189,7 @@ def test_a_browser_draws_every_figure_under_the_policy(material: Material, tmp_p
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000"]
     options += [f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr"]
     command = [browser, *options, "--dump-dom", path.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, timeout=120)
     page = Elements(done.stdout)
     assert ("html", {"lang": "en", "data-drawn": "yes"}) in page.found
     drawings = [given for _, given in page.found if "drawing" in (given.get("class") or "").split()]
