@@ -124,12 +124,12 @@ def test_real_trials_run_and_are_told(storage: Storage, build_workplace: BuildWo
 def test_with_pseudonyms_only_the_display_is_told_a_name(
     workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = ShownNames(key="k", mentions={"Adam": "case-1"})
+    names = ShownNames(key="k", mentions={"Abel": "case-1"})
     hidden = replace(workplace, cases=replace(workplace.cases, names=names))
-    fail_with(TrialFailedError("no scan of Adam", "Traceback: Adam"), monkeypatch)
+    fail_with(TrialFailedError("no scan of Abel", "Traceback: Abel"), monkeypatch)
     events = work(hidden, 9)
     reasons = [event.reason for event in islice(events, 6) if isinstance(event, TrialFinished)]
-    assert reasons == ["no scan of Adam"] * 3
+    assert reasons == ["no scan of Abel"] * 3
     with pytest.raises(KidneysegError, match=r"no scan of case-1$"):
         next(events)
     assert outcomes(workplace) == ["failed: no scan of case-1"] * 3
@@ -138,7 +138,7 @@ def test_with_pseudonyms_only_the_display_is_told_a_name(
     storage = workplace.study.storage
     noted = str(storage.optuna.get_study_system_attrs(workplace.study.id))
     assert "case-1" in noted
-    assert "Adam" not in noted
+    assert "Abel" not in noted
     assert "case-1" in str(read_order(storage, workplace.study.id).stop)
 
 
