@@ -1,11 +1,9 @@
 """A training done again as a model folder describes it, and whether the same weights come out."""
 
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-import torch
 
 from kidneyseg.ct.development import DevelopmentCases
 from kidneyseg.ct.prepared_cases import PreparedCase
@@ -16,6 +14,7 @@ from kidneyseg.model.single_training import set_up, train_in
 from kidneyseg.provenance import Provenance
 from kidneyseg.runs import Runs
 from kidneyseg.settings import MACHINE_PATHS, Environment
+from kidneyseg.training.device import on_threads
 from kidneyseg.training.results import EpochResult
 
 MACHINE = ("device", "gpu", "processor", "threads")  # of provenance: what last bits depend on
@@ -70,7 +69,7 @@ def repeat_model(
     trainings = Runs(found.environment.common.runs).training(setup.fingerprint).parent
     trainings.mkdir(parents=True, exist_ok=True)
     with (
-        _threads(described.provenance.threads),
+        on_threads(described.provenance.threads),
         # Not the folder of the training itself: its checkpoints would spare it the epochs.
         TemporaryDirectory(prefix="repeated-", dir=trainings) as folder,
         closing(train_in(Path(folder), found, prepared, setup, out)) as epochs,
@@ -95,14 +94,3 @@ def _check_same(what: str, here: str, there: str, mended: str) -> None:
         raise DataError(
             f"{what} {here[:16]}: the model was trained on {there[:16]}; expected {mended}"
         )
-
-
-@contextmanager
-def _threads(n: int | None) -> Iterator[None]:
-    """Let the processor compute with n threads for a while; None: as many as now."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(n or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -1,18 +1,15 @@
 """The Dice of a kept model, measured once more on its study's validation slices."""
 
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
 
 from kidneyseg.ct.development import DevelopmentCases
 from kidneyseg.ct.prepared_cases import PreparedCase
 from kidneyseg.ct.slices import SliceDataset
 from kidneyseg.model.folder import load_model
 from kidneyseg.search.service import BegunStudy
-from kidneyseg.training.device import find_device
+from kidneyseg.training.device import find_device, on_threads
 from kidneyseg.training.setup import TrainingSetup
 from kidneyseg.training.trainer import Training
 
@@ -79,7 +76,7 @@ def revalidate(
     )
     training = Training(setup, slices, slices, device)  # it trains nothing here
     training.network.load_state_dict(model.network.state_dict())
-    with _threads(description.provenance.threads):
+    with on_threads(description.provenance.threads):
         sums = training.validate()
     return Revalidation(
         dice=sums.dice,
@@ -88,14 +85,3 @@ def revalidate(
         recorded=description.validation.dice,
         recorded_device=description.provenance.device,
     )
-
-
-@contextmanager
-def _threads(n: int | None) -> Iterator[None]:
-    """Compute on so many threads of the processor."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(n or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

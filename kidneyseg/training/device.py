@@ -1,6 +1,8 @@
 """Which device a training or a prediction runs on."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -64,3 +66,14 @@ def allow_tf32(tf32: bool) -> None:
     """Let a GPU shorten float32's products, or not: PyTorch by itself shortens convolutions'."""
     torch.backends.cudnn.allow_tf32 = tf32
     torch.backends.cuda.matmul.allow_tf32 = tf32
+
+
+@contextmanager
+def on_threads(n: int | None) -> Iterator[None]:
+    """Let the processor compute with n threads for a while; None: as many as now."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
