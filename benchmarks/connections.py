@@ -62,13 +62,14 @@ def pgbouncer(server: PostgresServer, folder: Path) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     url = make_url(server.address)
-    (folder / "users.txt").write_text(f'"{url.username}" "{server.password}"\n')
+    (folder / "users.txt").write_text(f'"{url.username}" "{server.password}"\n', encoding="utf-8")
     (folder / "pgbouncer.ini").write_text(
         f"[databases]\n* = host=127.0.0.1 port={url.port}\n"
         f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n"
         f"auth_type = scram-sha-256\nauth_file = {folder / 'users.txt'}\n"
         f"pool_mode = transaction\nmax_client_conn = 5000\ndefault_pool_size = {POOL_SIZE}\n"
-        "ignore_startup_parameters = extra_float_digits,options\nunix_socket_dir =\n"
+        "ignore_startup_parameters = extra_float_digits,options\nunix_socket_dir =\n",
+        encoding="utf-8",
     )
     command = ["pgbouncer", str(folder / "pgbouncer.ini")]
     if os.geteuid() == 0:

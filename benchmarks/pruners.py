@@ -129,7 +129,10 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=12)
     parser.add_argument("--workers", type=int, nargs="+", default=(1, 8))
     arguments = parser.parse_args()
-    curves = [tuple(one["dice"]) for one in json.loads(arguments.curves.read_text())["curves"]]
+    curves = [
+        tuple(one["dice"])
+        for one in json.loads(arguments.curves.read_text(encoding="utf-8"))["curves"]
+    ]
     print(f"{len(curves)} curves, {sum(map(len, curves))} epochs, {arguments.repetitions} studies")
     head = f"{'workers':>7} {'pruner':<28} {'epochs':>7} {'Dice lost':>10} {'most':>7} {'found':>6}"
     print(head)

@@ -95,7 +95,7 @@ def main() -> None:
     lines = ",\n".join(f"    {json.dumps(curve)}" for curve in curves)
     made_by = f"python benchmarks/record_curves.py --data PHANTOMS --n {arguments.n} --out FILE"
     head = json.dumps({"made_by": made_by, "versions": library_versions()})[:-1]
-    arguments.out.write_text(f'{head}, "curves": [\n{lines}\n]}}\n')
+    arguments.out.write_text(f'{head}, "curves": [\n{lines}\n]}}\n', encoding="utf-8")
 
 
 if __name__ == "__main__":

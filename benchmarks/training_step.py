@@ -232,7 +232,7 @@ def run_rounds(arguments: argparse.Namespace, size: Size) -> dict[str, list[Figu
     for _ in range(arguments.rounds):
         for variant in variants:
             command = [sys.executable, __file__, "--variant", variant, *given]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8")  # noqa: S603
             found[variant].append(Figures(**json.loads(done.stdout)))
     return found
 

@@ -28,7 +28,9 @@ def postgres_programs() -> Path | None:
     asked = shutil.which("pg_config")
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     if asked:
-        told = subprocess.run([asked, "--bindir"], capture_output=True, text=True, check=True)
+        told = subprocess.run(
+            [asked, "--bindir"], capture_output=True, encoding="utf-8", check=True
+        )
         found.insert(0, Path(told.stdout.strip()))
     if directly := shutil.which("postgres"):
         found.append(Path(directly).resolve().parent)
@@ -69,7 +71,7 @@ class PostgresServer:
         self._identity = _not_root()
         self._process: subprocess.Popen[Any] | None = None
         password_file = folder / "password"
-        password_file.write_text(PASSWORD)
+        password_file.write_text(PASSWORD, encoding="utf-8")
         for path in (folder, password_file) if self._identity else ():
             shutil.chown(path, "nobody", self._identity["group"])
         self._port = free_port()

@@ -14,7 +14,7 @@ MINE = "[data]\ndownsampling = 2\nslice_size = [64, 64]\n"
 @pytest.fixture
 def mine(tmp_path: Path) -> str:
     path = tmp_path / "mine.toml"
-    path.write_text(MINE)
+    path.write_text(MINE, encoding="utf-8")
     return str(path)
 
 
@@ -57,7 +57,7 @@ def test_a_fault_in_the_file_is_told_of_the_file_and_one_in_a_setting_of_the_set
     tmp_path: Path, mine: str
 ) -> None:
     broken = tmp_path / "broken.toml"
-    broken.write_text(MINE + "[training]\npatience = 0\n")
+    broken.write_text(MINE + "[training]\npatience = 0\n", encoding="utf-8")
     with pytest.raises(SettingsError, match=r"broken\.toml: training\.patience = 0: expected"):
         load_environment(str(broken), {"training.patience": 3})
     with pytest.raises(SettingsError, match=r"^--set: training\.patience = 0: expected"):

@@ -28,7 +28,7 @@ with getattr(files, sys.argv[1])(Path(sys.argv[2])) as temporary:
 
 def write(temporary: Path, text: str) -> None:
     """Write a file, or a folder with one."""
-    (temporary / "inside" if temporary.is_dir() else temporary).write_text(text)
+    (temporary / "inside" if temporary.is_dir() else temporary).write_text(text, encoding="utf-8")
 
 
 def fail_halfway(replacement: AbstractContextManager[Path], error: BaseException) -> None:
@@ -39,7 +39,11 @@ def fail_halfway(replacement: AbstractContextManager[Path], error: BaseException
 
 def content(path: Path) -> dict[str, str]:
     """What lies below a folder, by name."""
-    return {str(p.relative_to(path)): p.read_text() for p in path.rglob("*") if p.is_file()}
+    return {
+        str(p.relative_to(path)): p.read_text(encoding="utf-8")
+        for p in path.rglob("*")
+        if p.is_file()
+    }
 
 
 BOTH = pytest.mark.parametrize(
@@ -63,7 +67,7 @@ def test_until_the_end_the_old_one_stays(tmp_path: Path, replace: Replacing, nam
         write(temporary, "old")
     with replace(tmp_path / "result") as temporary:
         write(temporary, "new")
-        assert (tmp_path / name).read_text() == "old"
+        assert (tmp_path / name).read_text(encoding="utf-8") == "old"
 
 
 @BOTH
@@ -91,7 +95,7 @@ def test_two_who_write_at_once_do_not_meet(tmp_path: Path, replace: Replacing, n
         write(first, "first")
         with replace(tmp_path / "result") as second:
             write(second, "second")
-        assert (tmp_path / name).read_text() == "second"
+        assert (tmp_path / name).read_text(encoding="utf-8") == "second"
     assert content(tmp_path) == {name: "first"}
 
 
@@ -105,12 +109,12 @@ def test_killed_in_the_middle_the_old_one_stays(
     arguments = [function, str(tmp_path / "result")]
     child = subprocess.run([sys.executable, "-c", KILLED, *arguments], check=False, timeout=60)
     assert child.returncode == -9
-    assert (tmp_path / name).read_text() == "old"
+    assert (tmp_path / name).read_text(encoding="utf-8") == "old"
 
 
 def test_files_that_the_new_folder_lacks_are_gone(tmp_path: Path) -> None:
     (tmp_path / "result").mkdir()
-    (tmp_path / "result" / "stale").write_text("old")
+    (tmp_path / "result" / "stale").write_text("old", encoding="utf-8")
     with replacing_folder(tmp_path / "result") as temporary:
         write(temporary, "new")
     assert content(tmp_path) == {"result/inside": "new"}

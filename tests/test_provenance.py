@@ -23,8 +23,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package of two files in the place of this one."""
     folder = tmp_path / "package"
     (folder / "ct").mkdir(parents=True)
-    (folder / "provenance.py").write_text("one")
-    (folder / "ct" / "cache.py").write_text("two")
+    (folder / "provenance.py").write_text("one", encoding="utf-8")
+    (folder / "ct" / "cache.py").write_text("two", encoding="utf-8")
     monkeypatch.setattr(provenance, "__file__", str(folder / "provenance.py"))
     return folder
 
@@ -52,11 +52,11 @@ def test_the_fingerprint_does_not_depend_on_the_place(
 
 def test_a_changed_moved_or_new_file_changes_the_fingerprint(package: Path) -> None:
     found = [code_fingerprint()]
-    (package / "ct" / "cache.py").write_text("2")
+    (package / "ct" / "cache.py").write_text("2", encoding="utf-8")
     found.append(code_fingerprint())
     (package / "ct" / "cache.py").rename(package / "cache.py")
     found.append(code_fingerprint())
-    (package / "ct" / "empty.py").write_text("")
+    (package / "ct" / "empty.py").write_text("", encoding="utf-8")
     found.append(code_fingerprint())
     assert len(set(found)) == len(found)
 
@@ -76,7 +76,9 @@ def test_the_processor_has_the_name_that_the_system_tells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = tmp_path / "cpuinfo"
-    told.write_text("processor\t: 0\nmodel name\t: Some CPU: 3 GHz\nflags\t\t: fpu\n")
+    told.write_text(
+        "processor\t: 0\nmodel name\t: Some CPU: 3 GHz\nflags\t\t: fpu\n", encoding="utf-8"
+    )
     monkeypatch.setattr(provenance, "PROCESSOR_FILE", told)
     assert processor_name() == "Some CPU: 3 GHz"
 
@@ -87,7 +89,7 @@ def test_a_processor_without_a_name_is_known_by_its_architecture(
 ) -> None:
     told = tmp_path / "cpuinfo"
     if content is not None:
-        told.write_text(content)
+        told.write_text(content, encoding="utf-8")
     monkeypatch.setattr(provenance, "PROCESSOR_FILE", told)
     assert processor_name() == (platform.processor() or platform.machine()) != ""
 

@@ -78,11 +78,11 @@ def test_a_key_that_everybody_can_read_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "abc", "zz" * 32, "00" * 31])
 def test_a_damaged_key_is_refused_and_not_replaced(text: str, tmp_path: Path) -> None:
     path = tmp_path / "pseudonyms.key"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     path.chmod(0o600)
     with pytest.raises(SettingsError, match="not a key of pseudonyms; expected 64 hexadecimal"):
         load_key(tmp_path)
-    assert path.read_text() == text
+    assert path.read_text(encoding="utf-8") == text
 
 
 def test_a_place_that_cannot_hold_it_is_told(tmp_path: Path) -> None:

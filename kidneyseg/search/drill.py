@@ -238,7 +238,7 @@ class _Crew:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            text=True,
+            encoding="utf-8",
             # The address may hold a password: never an argument, which `ps` shows.
             env={**os.environ, **self._variables[place], STORAGE_VARIABLE: self._address},
             start_new_session=True,

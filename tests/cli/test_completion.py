@@ -33,7 +33,7 @@ def completed(line: str, program: str = "kidneyseg-search") -> list[str]:
             "COMP_CWORD": str(len(words.split(" ")) - 1),
         },
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
     )
     assert "HEAVY" not in done.stdout

@@ -20,7 +20,9 @@ def test_help_answers_without_importing_torch_or_optuna(program: str) -> None:
         "heavy = {'torch', 'optuna', 'nibabel', 'scipy', 'tensorboard'} & set(sys.modules); "
         "sys.exit(f'imported {heavy}' if heavy else code)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "Usage: " in done.stdout
 

@@ -54,7 +54,7 @@ def write_environment(*, pseudonyms: bool, pictures: bool = True) -> None:
     text = ENVIRONMENT.format(
         left_out=LEFT_OUT, pseudonyms=str(pseudonyms).lower(), pictures=str(pictures).lower()
     )
-    Path("machine.toml").write_text(text)
+    Path("machine.toml").write_text(text, encoding="utf-8")
 
 
 def search(*arguments: str) -> int:
@@ -159,7 +159,7 @@ def test_no_name_leaves_the_data_folder_with_pseudonyms(
     cases = [case["case"] for case in found.document["cases"]]
     assert len(cases) == 5
     assert all(case.startswith("case-") for case in cases)
-    described = json.loads((machine / "best" / "model.json").read_text())
+    described = json.loads((machine / "best" / "model.json").read_text(encoding="utf-8"))
     shown = list(described["validation"]["dice_of_case"])
     assert len(shown) == 2
     assert shown == sorted(shown)  # not in the order of the names
@@ -173,7 +173,7 @@ def test_no_name_leaves_the_data_folder_with_pseudonyms(
     assert described["preprocessing"]["exclude"][0].startswith("case-")
     # What stays with the data knows the cases.
     (split,) = machine.glob("runs/splits/*/evaluation_data.json")
-    assert sum(name in split.read_text() for name in NAMES) == 5
+    assert sum(name in split.read_text(encoding="utf-8") for name in NAMES) == 5
 
 
 def test_names_are_everywhere_without_pseudonyms(
@@ -216,7 +216,7 @@ def submitted(machine: Path, capsys: pytest.CaptureFixture[str]) -> Path:
 def test_another_key_is_refused_before_anything_is_trained(
     command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (Path("runs") / "pseudonyms.key").write_text("ab" * 32)
+    (Path("runs") / "pseudonyms.key").write_text("ab" * 32, encoding="utf-8")
     line = refused(run() if command == ("run",) else search(*command), capsys)
     assert "another key than that of the pseudonyms of study 'lr_loss'" in line
     assert "KIDNEYSEG_PSEUDONYM_KEY_FILE" in line
@@ -280,7 +280,7 @@ def test_a_service_says_nothing_of_files_in_its_json_log(
 
 def own_part(page: Path) -> str:
     """A report without its libraries."""
-    return page.read_text().split("<script>", 1)[0]
+    return page.read_text(encoding="utf-8").split("<script>", 1)[0]
 
 
 def test_pictures_that_are_switched_off_are_nowhere(

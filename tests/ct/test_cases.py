@@ -35,7 +35,7 @@ def refusal(case: Case, kidney_labels: tuple[int, ...] = (1, 2)) -> str:
 def test_cases_are_listed_by_name(write_case: Callable[..., Case]) -> None:
     written = [write_case(f"case_0000{number}") for number in (2, 0, 1)]
     data = written[0].imaging.parent.parent
-    (data / "kits.json").write_text("{}")
+    (data / "kits.json").write_text("{}", encoding="utf-8")
     assert list_cases(data) == sorted(written, key=lambda case: case.name)
 
 

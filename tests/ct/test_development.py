@@ -71,7 +71,7 @@ def test_the_split_is_written_with_the_runs(environment: Environment, tmp_path: 
     found = find_development_cases(environment)
     path = Runs(tmp_path / "runs").evaluation_data(found.split.fingerprint)
     assert read_split(path) == found.split
-    assert json.loads(path.read_text())["test"] == list(found.split.test)
+    assert json.loads(path.read_text(encoding="utf-8"))["test"] == list(found.split.test)
     assert found.cache.folder == tmp_path / "runs" / "cache"
 
 
@@ -137,7 +137,10 @@ def test_a_fold_of_nothing_is_refused(environment: Environment) -> None:
 
 def test_a_file_of_nnunets_decides_the_split(environment: Environment, tmp_path: Path) -> None:
     path = tmp_path / "splits_final.json"
-    path.write_text(json.dumps([{"train": ["case_00004", "case_00002"], "val": ["case_00000"]}]))
+    path.write_text(
+        json.dumps([{"train": ["case_00004", "case_00002"], "val": ["case_00000"]}]),
+        encoding="utf-8",
+    )
     data = environment.data.model_copy(update={"splits_file": path})
     found = find_development_cases(environment.model_copy(update={"data": data}))
     assert found.split.training == ("case_00002", "case_00004")
@@ -151,7 +154,7 @@ def test_a_file_that_leaves_no_test_case_is_warned_of(
     assert find_development_cases(environment).warning is None
     path = tmp_path / "splits_final.json"
     names = [f"case_{number:05d}" for number in range(N_CASES)]
-    path.write_text(json.dumps([{"train": names[1:], "val": names[:1]}]))
+    path.write_text(json.dumps([{"train": names[1:], "val": names[:1]}]), encoding="utf-8")
     data = environment.data.model_copy(update={"splits_file": path})
     common = CommonSettings(runs=tmp_path / "elsewhere")
     found = find_development_cases(Environment(data=data, common=common))

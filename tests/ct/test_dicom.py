@@ -193,8 +193,8 @@ def test_a_folder_without_dicom_is_told(sitk: ModuleType, tmp_path: Path) -> Non
 
 def test_files_are_known_by_name_or_first_bytes(series: Path, tmp_path: Path) -> None:
     shutil.copy(series / "000.dcm", tmp_path / "IM0001")
-    (tmp_path / "notes").write_text("no scan")
-    (tmp_path / "scan.nii").write_text("no scan")
+    (tmp_path / "notes").write_text("no scan", encoding="utf-8")
+    (tmp_path / "scan.nii").write_text("no scan", encoding="utf-8")
     known = [
         is_dicom(tmp_path / name) for name in ("series/000.dcm", "IM0001", "notes", "scan.nii")
     ]

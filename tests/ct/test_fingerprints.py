@@ -75,7 +75,7 @@ def test_a_changed_size_is_noticed_at_the_same_time(fingerprints: Fingerprints, 
 def test_a_torn_memory_is_not_believed(fingerprints: Fingerprints, scan: Path, torn: str) -> None:
     before = fingerprints.of_file(scan)
     [memory] = fingerprints.folder.iterdir()
-    memory.write_text(torn)
+    memory.write_text(torn, encoding="utf-8")
     assert fingerprints.of_file(scan) == before
 
 

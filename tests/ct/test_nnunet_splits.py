@@ -44,7 +44,7 @@ def write_folds(tmp_path: Path) -> Callable[..., Path]:
             {"train": [f"case_{n}" for n in train], "val": [f"case_{n}" for n in val]}
             for train, val in folds
         ]
-        path.write_text(json.dumps(content))
+        path.write_text(json.dumps(content), encoding="utf-8")
         return path
 
     return write
@@ -70,7 +70,9 @@ def test_what_is_exported_comes_back(tmp_path: Path) -> None:
     splits = [split_cases(NAMES, one, cases.fingerprint, cases.patients) for one in settings]
     export_splits(splits, path)
     assert [import_split(path, fold, cases, seed=0) for fold in range(2)] == splits
-    assert [sorted(fold) for fold in json.loads(path.read_text())] == [["train", "val"]] * 2
+    assert [sorted(fold) for fold in json.loads(path.read_text(encoding="utf-8"))] == [
+        ["train", "val"]
+    ] * 2
 
 
 def test_cases_that_are_not_used_drop_out(write_folds: Callable[..., Path]) -> None:
@@ -106,7 +108,7 @@ def test_a_fold_that_cannot_be_is_refused(
 @pytest.mark.parametrize("content", ["", "{}", '[{"train": []}]', "[3]", "\udcff"])
 def test_what_is_no_such_file_is_refused_in_one_line(tmp_path: Path, content: str) -> None:
     path = tmp_path / "splits_final.json"
-    path.write_text(content, errors="surrogateescape")
+    path.write_text(content, errors="surrogateescape", encoding="utf-8")
     with pytest.raises(DataError) as caught:
         import_split(path, 0, selected(), seed=0)
     assert str(caught.value).startswith(f"{path}: not nnU-Net's splits_final.json (")

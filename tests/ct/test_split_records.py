@@ -74,7 +74,7 @@ def test_a_case_that_leaves_all_test_cases_sealed_may_go(
     first = split()
     path = tmp_path / "splits_final.json"
     names = [*first.training[1:], *first.validation]
-    path.write_text(json.dumps([{"train": names[1:], "val": names[:1]}]))
+    path.write_text(json.dumps([{"train": names[1:], "val": names[:1]}]), encoding="utf-8")
     shutil.rmtree(data / first.training[0])
     assert split(splits_file=path).test == first.test
     assert len(recorded(tmp_path)) == 2
@@ -121,15 +121,15 @@ def test_a_split_of_an_earlier_release_takes_the_scans_in(
 ) -> None:
     first = split()
     (path,) = recorded(tmp_path)
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     scans = content.pop("scans")
     assert sorted(scans) == sorted(first.training + first.validation + first.test)
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(DataError, match="would now be used"):  # the same data: by name
         split(split_seed=5)
     assert split() == first
     assert read_split(path) == first
-    assert json.loads(path.read_text())["scans"] == scans
+    assert json.loads(path.read_text(encoding="utf-8"))["scans"] == scans
 
 
 def test_the_command_ends_before_anything_is_prepared(

@@ -100,7 +100,7 @@ def test_a_split_is_read_as_it_was_written(tmp_path: Path) -> None:
     split = split_cases(names(12), split_settings(split_seed=4), data="abc")
     write_split(split, path)
     assert read_split(path) == split
-    assert json.loads(path.read_text())["test"] == list(split.test)
+    assert json.loads(path.read_text(encoding="utf-8"))["test"] == list(split.test)
 
 
 def test_writing_the_same_split_again_leaves_the_file_alone(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_writing_the_same_split_again_leaves_the_file_alone(tmp_path: Path) -> N
 def test_another_split_in_the_same_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "evaluation_data.json"
     write_split(split_cases(names(12), split_settings(), data="abc"), path)
-    before = path.read_text()
+    before = path.read_text(encoding="utf-8")
     other = split_cases(names(12), split_settings(split_seed=1), data="abc")
     with pytest.raises(DataError) as caught:
         write_split(other, path)
@@ -124,14 +124,14 @@ def test_another_split_in_the_same_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         write_split(changed, path)
     assert str(caught.value).startswith(f"{path}: the data folder has changed since")
-    assert path.read_text() == before
+    assert path.read_text(encoding="utf-8") == before
 
 
 def test_the_hash_is_of_the_names_and_their_uses(tmp_path: Path) -> None:
     path = tmp_path / "evaluation_data.json"
     split = split_cases(names(6), split_settings())
     write_split(split, path)
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     uses = "\n".join(
         part for use in ("training", "validation", "test") for part in (use, *content[use])
     )
@@ -146,9 +146,9 @@ def test_a_test_case_moved_by_hand_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "evaluation_data.json"
     split = split_cases(names(12), split_settings())
     write_split(split, path)
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     move_a_test_case(content)
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(DataError, match="its names were changed after it was written"):
         write_split(split, path)
 
@@ -177,7 +177,7 @@ def test_a_file_that_is_no_split_is_refused_in_one_line(
     tmp_path: Path, content: str, reason: str
 ) -> None:
     path = tmp_path / "evaluation_data.json"
-    path.write_text(content, errors="surrogateescape")
+    path.write_text(content, errors="surrogateescape", encoding="utf-8")
     with pytest.raises(DataError) as caught:
         read_split(path)
     message = str(caught.value)

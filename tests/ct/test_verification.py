@@ -187,7 +187,10 @@ def test_a_case_without_labels_is_only_noted(case: Path, missing: list[str], wor
 
 def test_a_file_that_only_a_table_knows(case: Path, tmp_path: Path) -> None:
     table = tmp_path / "cases.csv"
-    table.write_text(f"case,imaging,segmentation\na,nowhere.nii.gz,{case}/segmentation.nii.gz\n")
+    table.write_text(
+        f"case,imaging,segmentation\na,nowhere.nii.gz,{case}/segmentation.nii.gz\n",
+        encoding="utf-8",
+    )
     [files] = list_files(table)
     [finding] = check_case(files, SETTINGS).findings
     assert finding == Finding(

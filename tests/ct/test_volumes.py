@@ -535,7 +535,7 @@ def test_a_mask_cut_off_while_written_leaves_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     geometry = read_geometry(write_nifti(tmp_path / "scan.nii", noise()))
-    (tmp_path / "mask.nii.gz").write_text("before")
+    (tmp_path / "mask.nii.gz").write_text("before", encoding="utf-8")
 
     def write_some(_: nib.Nifti1Image, path: Path) -> None:
         path.write_bytes(b"half")
@@ -545,7 +545,7 @@ def test_a_mask_cut_off_while_written_leaves_what_was_there(
     with pytest.raises(OSError, match="disk full"):
         write_mask(tmp_path / "mask.nii.gz", np.zeros((7, 6, 5), np.uint8), geometry)
 
-    assert (tmp_path / "mask.nii.gz").read_text() == "before"
+    assert (tmp_path / "mask.nii.gz").read_text(encoding="utf-8") == "before"
     assert {path.name for path in tmp_path.iterdir()} == {"scan.nii", "mask.nii.gz"}
 
 

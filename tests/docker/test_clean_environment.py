@@ -34,7 +34,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([*build, "--outdir", folder, ROOT], check=True, capture_output=True)
     venv.create(folder / "venv", with_pip=False)
     (packages,) = (folder / "venv").glob("lib/python*/site-packages")
-    (packages / "libraries.pth").write_text(sysconfig.get_path("purelib"))
+    (packages / "libraries.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
     (wheel,) = folder.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(packages)
     return folder / "venv" / "bin" / "python"
@@ -63,7 +63,7 @@ class Image:
             cwd=self._folder,
             env={"HOME": str(self._folder), **variables},
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=False,
             timeout=120,
         )
@@ -85,7 +85,7 @@ class Image:
             try:
                 deadline = time.monotonic() + 120
                 while (asked := self.healthy(url)).returncode != 0:
-                    said = (self._folder / "server.log").read_text()
+                    said = (self._folder / "server.log").read_text(encoding="utf-8")
                     assert server.poll() is None, said
                     assert time.monotonic() < deadline, (asked.stderr, said)
                     time.sleep(0.5)
@@ -133,7 +133,7 @@ def test_the_dashboard_asks_for_its_password_and_tells_its_health(
     assert image.run(str(DOCKER / "make_secrets.py"), str(secrets)).returncode == 0
     database = f"sqlite:///{tmp_path}/studies.db"
     open_storage(database).engine.dispose()
-    (tmp_path / "storage").write_text(database)
+    (tmp_path / "storage").write_text(database, encoding="utf-8")
     (tmp_path / "storage").chmod(0o600)
     command = ("dashboard", "--host", "0.0.0.0", "--port", str(port))
     password = ("--password-file", str(secrets / "dashboard_password"))

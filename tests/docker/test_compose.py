@@ -73,7 +73,7 @@ def test_commands_in_the_readme_exist_with_their_options() -> None:
 
 
 def test_services_in_the_readme_are_those_there_are(services: dict[str, Any]) -> None:
-    text = (DOCKER / "README.md").read_text()
+    text = (DOCKER / "README.md").read_text(encoding="utf-8")
     named = re.findall(
         r"docker compose (?:run --rm(?: -T)?|exec|logs -f|cp) ([a-z][a-z-]*)|--scale ([a-z]+)=",
         text,
@@ -84,7 +84,7 @@ def test_services_in_the_readme_are_those_there_are(services: dict[str, Any]) ->
 
 def test_no_secret_stands_in_the_files(services: dict[str, Any]) -> None:
     for name in ("compose.yaml", "compose.gpu.yaml", ".env.example", "Dockerfile"):
-        text = (DOCKER / name).read_text()
+        text = (DOCKER / name).read_text(encoding="utf-8")
         assert not re.search(
             r"(?i)(password|secret|token|key)\w*[ \t]*[=:][ \t]*[\"']?\w{6,}", text
         )
@@ -104,7 +104,11 @@ def test_secrets_are_read_only_to_all_but_who_makes_them(services: dict[str, Any
 
 
 def test_files_of_secrets_are_those_that_are_made(services: dict[str, Any]) -> None:
-    made = set(re.findall(r"^(\w+)  +", (DOCKER / "make_secrets.py").read_text(), re.MULTILINE))
+    made = set(
+        re.findall(
+            r"^(\w+)  +", (DOCKER / "make_secrets.py").read_text(encoding="utf-8"), re.MULTILINE
+        )
+    )
     used = set(re.findall(r"/secrets/(\w+)", yaml.safe_dump(services)))
     assert used == made == {"database_password", "storage", "dashboard_password"}
 
@@ -174,7 +178,7 @@ def test_every_named_volume_is_declared(compose: dict[str, Any]) -> None:
 
 
 def test_every_setting_of_the_example_is_one_that_counts() -> None:
-    text = (DOCKER / "compose.yaml").read_text()
+    text = (DOCKER / "compose.yaml").read_text(encoding="utf-8")
     of_compose = {"COMPOSE_FILE"}
     named = set(environment_file(DOCKER / ".env.example"))
     assert named - of_compose == set(re.findall(r"\$\{(\w+)", text))
@@ -208,7 +212,7 @@ def test_compose_itself_takes_the_files() -> None:
         [docker, "compose", *files, "config", "--quiet"],
         cwd=DOCKER,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 0, done.stderr

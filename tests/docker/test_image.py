@@ -22,7 +22,7 @@ EXTRAS = ("s3", "prometheus", "tls")  # what the services of an installation use
 @pytest.fixture(scope="module")
 def steps() -> list[str]:
     """The Dockerfile's instructions, each in one line, without comments."""
-    text = (DOCKER / "Dockerfile").read_text()
+    text = (DOCKER / "Dockerfile").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     joined = re.sub(r"\s*\\\n\s*", " ", "\n".join(lines))
     return [line for line in joined.splitlines() if line.strip()]
@@ -75,11 +75,11 @@ def test_every_installation_is_pinned(steps: list[str]) -> None:
 
 
 def test_every_library_of_the_image_is_pinned() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     wanted = [*project["dependencies"], *(each for name in EXTRAS for each in extras[name])]
     names = {canonical(re.split(r"[\[<>=]", line)[0]) for line in wanted}
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = {canonical(line.split("==")[0]) for line in lines if "==" in line}
     assert names - pinned == set()
 
@@ -94,9 +94,13 @@ def test_the_list_of_what_to_install_is_pyprojects(steps: list[str], tmp_path: P
     assert code
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     done = subprocess.run(
-        [sys.executable, "-c", code[1]], cwd=tmp_path, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code[1]],
+        cwd=tmp_path,
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
     )
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     assert done.stdout.splitlines() == [
         *project["dependencies"],
@@ -113,7 +117,7 @@ def test_the_index_of_torch_is_a_build_argument_that_may_be_empty(steps: list[st
         script = f'{given[0]} "$PYTHON" -m pip config list'
         shell = {"TORCH_INDEX": value, "PATH": os.environ["PATH"], "PYTHON": sys.executable}
         done = subprocess.run(
-            ["sh", "-c", script], env=shell, capture_output=True, text=True, check=True
+            ["sh", "-c", script], env=shell, capture_output=True, encoding="utf-8", check=True
         )
         assert f":env:.extra-index-url='{value}'" in done.stdout  # which pip ignores where empty
 
@@ -125,7 +129,7 @@ def test_what_is_copied_exists_and_reaches_the_builder(steps: list[str]) -> None
         if step.startswith("COPY") and "--from" not in step
         for source in step.split()[1:-1]
     ]
-    allowed = (DOCKER / "Dockerfile.dockerignore").read_text().splitlines()
+    allowed = (DOCKER / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
     assert "*" in allowed
     for source in copied:
         assert (ROOT / source).exists(), source
@@ -134,7 +138,7 @@ def test_what_is_copied_exists_and_reaches_the_builder(steps: list[str]) -> None
 
 def test_what_the_wheel_is_built_of_is_copied(steps: list[str]) -> None:
     text = "\n".join(steps)
-    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     wheel = pyproject["tool"]["hatch"]["build"]["targets"]["wheel"]
     for folder in (*wheel["packages"], *wheel["force-include"]):
         assert f"COPY {folder} {folder}" in text
@@ -177,7 +181,7 @@ def health(url: str | None) -> subprocess.CompletedProcess[str]:
         [sys.executable, DOCKER / "healthcheck.py"],
         env={"PATH": os.environ["PATH"], **names},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
 
@@ -207,7 +211,7 @@ def make_secrets(tmp_path: Path) -> Callable[[], str]:
         done = subprocess.run(
             [sys.executable, DOCKER / "make_secrets.py", tmp_path],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=True,
         )
         return done.stdout + done.stderr
@@ -219,14 +223,16 @@ def test_secrets_are_made_once_and_never_shown(
     make_secrets: Callable[[], str], tmp_path: Path
 ) -> None:
     told = make_secrets()
-    secrets = {path.name: path.read_text().strip() for path in tmp_path.iterdir()}
+    secrets = {path.name: path.read_text(encoding="utf-8").strip() for path in tmp_path.iterdir()}
     assert set(secrets) == {"database_password", "storage", "dashboard_password"}
     for name, secret in secrets.items():
         assert name in told
         assert secret not in told
         assert len(secret) >= 24
     assert make_secrets() == "made nothing: all there\n"
-    assert {path.name: path.read_text().strip() for path in tmp_path.iterdir()} == secrets
+    assert {
+        path.name: path.read_text(encoding="utf-8").strip() for path in tmp_path.iterdir()
+    } == secrets
 
 
 def test_the_address_holds_the_databases_password(
@@ -234,9 +240,9 @@ def test_the_address_holds_the_databases_password(
 ) -> None:
     from kidneyseg.search.storage import parse_address
 
-    (tmp_path / "database_password").write_text("given-before\n")
+    (tmp_path / "database_password").write_text("given-before\n", encoding="utf-8")
     make_secrets()
-    url = parse_address((tmp_path / "storage").read_text().strip())
+    url = parse_address((tmp_path / "storage").read_text(encoding="utf-8").strip())
     assert (url.host, url.database, url.username) == ("database", "trials", "kidneyseg")
     assert url.password == "given-before"
 
@@ -253,7 +259,7 @@ def test_the_image_is_built_and_answers() -> None:
     done = subprocess.run(
         [docker, "run", "--rm", "--read-only", "kidneyseg:test", "id", "-u"],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
     )
     assert done.stdout.strip() == "1000"

@@ -55,14 +55,14 @@ def read_by_kubernetes(document: dict[str, Any], folder: Path) -> dict[str, Any]
     if kubectl is None:
         pytest.skip("no kubectl here, whose types check the manifests")
     path = folder / "manifest.json"
-    path.write_text(json.dumps(document))
+    path.write_text(json.dumps(document), encoding="utf-8")
     # Changes of what no manifest of ours gives.
     of_service = document["kind"] == "Service"
     what, value = ("selector", "added=by-a-test") if of_service else ("serviceaccount", "a-test")
     done = subprocess.run(
         [kubectl, "set", what, "--local", "-f", path, value, "-o", "json"],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -108,7 +108,7 @@ def test_kustomize_puts_them_together_with_the_registrys_image() -> None:
     if kubectl is None:
         pytest.skip("no kubectl here")
     done = subprocess.run(
-        [kubectl, "kustomize", FOLDER], capture_output=True, text=True, check=False
+        [kubectl, "kustomize", FOLDER], capture_output=True, encoding="utf-8", check=False
     )
     assert done.returncode == 0, done.stderr
     built = list(yaml.safe_load_all(done.stdout))
@@ -159,7 +159,7 @@ def test_the_address_comes_from_a_secret_and_stands_nowhere(
     (volume,) = [each for each in pod["volumes"] if "secret" in each]
     assert volume["secret"]["secretName"] == "kidneyseg"
     assert volume["secret"]["defaultMode"] == 0o440
-    assert "://" not in re.sub(r"#.*", "", (FOLDER / name).read_text())
+    assert "://" not in re.sub(r"#.*", "", (FOLDER / name).read_text(encoding="utf-8"))
     assert not [each for _, each in ALL if each["kind"] == "Secret"]
 
 

@@ -29,7 +29,11 @@ echo "$@" >> scontrol
 
 
 def directives() -> dict[str, str]:
-    return dict(re.findall(r"^#SBATCH --([a-z-]+)(?:=(.*))?$", SCRIPT.read_text(), re.MULTILINE))
+    return dict(
+        re.findall(
+            r"^#SBATCH --([a-z-]+)(?:=(.*))?$", SCRIPT.read_text(encoding="utf-8"), re.MULTILINE
+        )
+    )
 
 
 def make_program(path: Path, text: str) -> None:
@@ -60,7 +64,7 @@ def job(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
             env={name: value for name, value in variables.items() if value},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
         )
 
     return start
@@ -84,12 +88,12 @@ def test_bash_reads_it() -> None:
 
 def test_shellcheck_has_nothing_to_say() -> None:
     shellcheck = find_program("shellcheck")
-    done = subprocess.run([shellcheck, SCRIPT], capture_output=True, text=True, check=False)
+    done = subprocess.run([shellcheck, SCRIPT], capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stdout
 
 
 def test_its_command_exists_with_its_options() -> None:
-    (line,) = our_commands(SCRIPT.read_text())
+    (line,) = our_commands(SCRIPT.read_text(encoding="utf-8"))
     assert parse(line) == "worker"
 
 
@@ -101,7 +105,7 @@ def test_slurm_is_told_to_warn_the_shell_and_to_queue_again() -> None:
     assert told["gpus"] == "1"
     assert re.fullmatch(r"1-\d+", told["array"])
     assert "%A_%a" in told["output"]
-    text = SCRIPT.read_text()
+    text = SCRIPT.read_text(encoding="utf-8")
     code = [line for line in text.splitlines() if line and not line.startswith("#")]
     # Slurm reads no directive after the first command.
     assert text.rindex("#SBATCH") < text.index(f"\n{code[0]}\n")
@@ -115,7 +119,7 @@ def test_time_that_runs_out_hands_back_first_and_queues_again_then(
     running.send_signal(signal.SIGUSR1)
     assert ended(running) == 143
     assert (tmp_path / "handed_back").exists()
-    assert (tmp_path / "scontrol").read_text() == "requeue 1234\n"
+    assert (tmp_path / "scontrol").read_text(encoding="utf-8") == "requeue 1234\n"
 
 
 def test_a_job_that_is_canceled_hands_back_and_is_not_queued_again(
@@ -144,7 +148,7 @@ def test_a_warning_and_a_termination_together_wait_for_the_worker(
 def test_a_worker_that_ends_by_itself_ends_the_job_with_its_code(
     job: Callable[..., subprocess.Popen[str]], tmp_path: Path, code: int
 ) -> None:
-    (tmp_path / "done").write_text(str(code))
+    (tmp_path / "done").write_text(str(code), encoding="utf-8")
     assert ended(job()) == code
     assert not (tmp_path / "scontrol").exists()
 
@@ -152,13 +156,13 @@ def test_a_worker_that_ends_by_itself_ends_the_job_with_its_code(
 def test_the_worker_gets_the_study_the_data_and_the_cores(
     job: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    (tmp_path / "done").write_text("0")
+    (tmp_path / "done").write_text("0", encoding="utf-8")
     assert ended(job()) == 0
-    arguments = (tmp_path / "arguments").read_text().strip()
+    arguments = (tmp_path / "arguments").read_text(encoding="utf-8").strip()
     assert arguments.startswith(
         "worker --study lr_loss --data /data/my scans --environment cluster"
     )
-    environment = (tmp_path / "environment").read_text().splitlines()
+    environment = (tmp_path / "environment").read_text(encoding="utf-8").splitlines()
     assert "OMP_NUM_THREADS=8" in environment
     assert "KIDNEYSEG_STORAGE_FILE=/home/somebody/.config/kidneyseg/storage" in environment
 

@@ -89,12 +89,12 @@ def test_links_between_documents_lead_somewhere(document: Path) -> None:
 
 
 def test_architecture_stays_below_a_hundred_lines() -> None:
-    assert len((ROOT / "ARCHITECTURE.md").read_text().splitlines()) < 100
+    assert len((ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").splitlines()) < 100
 
 
 def architecture_paths() -> list[str]:
     """What ARCHITECTURE.md names that is a file or a folder."""
-    named = re.findall(r"`([\w./*-]+)`", (ROOT / "ARCHITECTURE.md").read_text())
+    named = re.findall(r"`([\w./*-]+)`", (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8"))
     return sorted({name for name in named if re.search(r"/|\.(py|md|toml)$", name)})
 
 

@@ -82,7 +82,7 @@ def test_a_test_set_of_no_case_is_refused_before_a_look(
 ) -> None:
     path = tmp_path / "splits_final.json"
     everyone = [f"case_{number:05d}" for number in range(5)]
-    path.write_text(json.dumps([{"train": everyone[1:], "val": everyone[:1]}]))
+    path.write_text(json.dumps([{"train": everyone[1:], "val": everyone[:1]}]), encoding="utf-8")
     data = environment.data.model_copy(update={"splits_file": path})
     common = CommonSettings(runs=tmp_path / "elsewhere")
     elsewhere = environment.model_copy(update={"data": data, "common": common})

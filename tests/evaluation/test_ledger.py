@@ -84,14 +84,14 @@ def test_of_many_writers_at_once_each_is_written_and_one_is_first(
 
 
 def test_a_damaged_ledger_is_refused_and_kept(ledger: Ledger, tmp_path: Path) -> None:
-    (tmp_path / "split" / LEDGER).write_text('{"looks": [')
+    (tmp_path / "split" / LEDGER).write_text('{"looks": [', encoding="utf-8")
     with pytest.raises(DataError, match="not a ledger that this program wrote"):
         ledger.write(look(1), again=True)
-    assert (tmp_path / "split" / LEDGER).read_text() == '{"looks": ['
+    assert (tmp_path / "split" / LEDGER).read_text(encoding="utf-8") == '{"looks": ['
 
 
 def test_without_a_ledger_the_test_set_stays_sealed(tmp_path: Path) -> None:
     gone = Ledger(split_folder=tmp_path, model_folders=[tmp_path / "file" / "model"])
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(DataError, match="the test set stays sealed"):
         gone.write(look(1), again=False)

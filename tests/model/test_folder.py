@@ -59,7 +59,9 @@ def refusal(folder: Path) -> str:
 
 def edit_description(folder: Path, **changes: Any) -> None:
     path = folder / "model.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    path.write_text(
+        json.dumps({**json.loads(path.read_text(encoding="utf-8")), **changes}), encoding="utf-8"
+    )
 
 
 def replace_weights(folder: Path, content: bytes) -> None:

@@ -48,15 +48,15 @@ def test_without_a_look_there_is_no_ledger(folder: Path, tmp_path: Path) -> None
 def test_a_damaged_ledger_stops_a_copy_and_stays(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(folder, out)
-    (out / LEDGER).write_text('{"looks": [')
+    (out / LEDGER).write_text('{"looks": [', encoding="utf-8")
     with pytest.raises(DataError, match="not a ledger that this program wrote"):
         copy_model(folder, out)
-    assert (out / LEDGER).read_text() == '{"looks": ['
+    assert (out / LEDGER).read_text(encoding="utf-8") == '{"looks": ['
 
 
 def test_a_card_that_is_missing_is_written_anew(folder: Path, tmp_path: Path) -> None:
-    card = (folder / "README.md").read_text()
+    card = (folder / "README.md").read_text(encoding="utf-8")
     (folder / "README.md").unlink()
     copy_model(folder, tmp_path / "out")
-    assert (tmp_path / "out" / "README.md").read_text() == card
+    assert (tmp_path / "out" / "README.md").read_text(encoding="utf-8") == card
     assert load_description(tmp_path / "out") == load_description(folder)

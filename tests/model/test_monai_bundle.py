@@ -101,7 +101,7 @@ def test_monais_verification_refuses_other_outputs(bundle: Path) -> None:
     path = bundle / "configs" / "metadata.json"
     metadata = read(path)
     metadata["network_data_format"]["outputs"]["pred"]["num_channels"] = 5
-    path.write_text(json.dumps(metadata))
+    path.write_text(json.dumps(metadata), encoding="utf-8")
     with pytest.raises(ValueError, match="output channel number"):
         monai_bundle.verify_net_in_out(
             net_id="network_def",
@@ -151,7 +151,7 @@ def test_a_bundle_is_replaced_and_something_else_is_not(
 ) -> None:
     write_bundle(model, bundle)
     (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis" / "chapter.tex").write_text("years of work")
+    (tmp_path / "thesis" / "chapter.tex").write_text("years of work", encoding="utf-8")
     with pytest.raises(ModelError, match=r"thesis: holds something else; expected a new folder"):
         write_bundle(model, tmp_path / "thesis")
-    assert (tmp_path / "thesis" / "chapter.tex").read_text() == "years of work"
+    assert (tmp_path / "thesis" / "chapter.tex").read_text(encoding="utf-8") == "years of work"

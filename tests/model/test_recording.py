@@ -51,7 +51,7 @@ def run(cases: DevelopmentCases, runs: Path, kill_after: int) -> tuple[list[str]
             *(str(runs / "model"), str(kill_after)),
         ],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     return done.stdout.splitlines(), done.returncode

@@ -81,7 +81,7 @@ def test_a_scan_of_1059_slices_takes_less_than_1_5_gb(small_model: Path, long_sc
     given = ["--model", str(small_model), "-i", str(long_scan), "-o", str(mask)]
     given += ["--sides", "--closing-mm", "1", "--largest-two"]
     done = subprocess.run(
-        [sys.executable, "-c", PREDICT, *given], capture_output=True, text=True, check=False
+        [sys.executable, "-c", PREDICT, *given], capture_output=True, encoding="utf-8", check=False
     )
     assert done.returncode == 0, done.stderr
     code, peak = done.stdout.splitlines()[-1].split()

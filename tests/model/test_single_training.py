@@ -74,10 +74,9 @@ def test_it_says_where_it_comes_from(tiny_cases: DevelopmentCases, tmp_path: Pat
     assert provenance.trial is None
     assert description.hyperparameters.learning_rate == 0.01
     assert description.preprocessing.folder is description.preprocessing.cache is None
-    assert (
-        str(tiny_cases.environment.data.folder)
-        not in (tmp_path / "model" / "model.json").read_text()
-    )
+    assert str(tiny_cases.environment.data.folder) not in (
+        tmp_path / "model" / "model.json"
+    ).read_text(encoding="utf-8")
 
 
 def test_a_stopped_training_keeps_the_best_so_far(longer: DevelopmentCases, tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_an_empty_folder_is_taken(tmp_path: Path, drawn: list[int]) -> None:
 
 
 def test_a_folder_that_holds_something_is_refused(tmp_path: Path, drawn: list[int]) -> None:
-    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     for folder in (tmp_path, tmp_path / "notes.txt"):
         with pytest.raises(DataError) as caught:
             list(write_phantoms(folder, 2, 0, SMALL))
@@ -173,7 +173,7 @@ def labels(tmp_path: Path) -> Path:
             folder / name, thin.astype(np.int16), thin, (20.0, *phantom.spacing_mm[1:])
         )
         (folder / name / "imaging.nii.gz").unlink()
-    (folder / "LICENSE").write_text("for research alone")
+    (folder / "LICENSE").write_text("for research alone", encoding="utf-8")
     return folder
 
 
@@ -184,7 +184,7 @@ def test_a_scan_drawn_around_labels_keeps_them_and_their_licence(
     maps = find_segmentations(labels)
     written = write_phantoms_around(out, maps, 0)  # in the order in which they are done
     assert sorted(case.name for case in written) == ["case_00004", "case_00009"]
-    assert (out / "LICENSE").read_text() == "for research alone"
+    assert (out / "LICENSE").read_text(encoding="utf-8") == "for research alone"
     for case, source in zip(list_cases(out), maps, strict=True):
         theirs = read_labels(source.path)
         ours = read_labels(case.segmentation)
@@ -225,8 +225,8 @@ def test_label_maps_of_nnunet_and_of_a_table_are_found(labels: Path, tmp_path: P
     for number, one in enumerate(find_segmentations(labels)):
         shutil.copy(one.path, nnunet / "labelsTr" / f"kidney_{number}.nii.gz")
         rows.append(f"scan {number},,labelsTr/kidney_{number}.nii.gz")
-    (nnunet / "COPYING").write_text("share alike")
-    (nnunet / "cases.csv").write_text("\n".join(rows))
+    (nnunet / "COPYING").write_text("share alike", encoding="utf-8")
+    (nnunet / "cases.csv").write_text("\n".join(rows), encoding="utf-8")
     found = {data: find_segmentations(data) for data in (nnunet, nnunet / "cases.csv")}
     assert [[one.name for one in maps] for maps in found.values()] == [
         ["kidney_0", "kidney_1"],
@@ -236,7 +236,7 @@ def test_label_maps_of_nnunet_and_of_a_table_are_found(labels: Path, tmp_path: P
         out = tmp_path / f"out_{number}"
         (drawn,) = write_phantoms_around(out, maps[:1], 0)
         assert drawn.name == maps[0].name
-        assert (out / "COPYING").read_text() == "share alike"
+        assert (out / "COPYING").read_text(encoding="utf-8") == "share alike"
 
 
 def test_a_folder_without_label_maps_is_refused(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_a_folder_without_label_maps_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_label_map_that_a_table_names_in_vain_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "cases.csv").write_text("case,imaging,segmentation\na,,a.nii.gz")
+    (tmp_path / "cases.csv").write_text("case,imaging,segmentation\na,,a.nii.gz", encoding="utf-8")
     maps = find_segmentations(tmp_path / "cases.csv")
     with pytest.raises(DataError, match=r"a\.nii\.gz: no such file; expected the label map of a"):
         list(write_phantoms_around(tmp_path / "out", maps, 0))

@@ -98,7 +98,7 @@ def test_the_same_numbers_give_the_same_bytes_in_another_process(small: list[Pha
         "print(hashlib.sha256(c).hexdigest())"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True
     )
     assert done.stdout.strip() == digest(small[2])
 

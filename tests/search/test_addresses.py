@@ -15,7 +15,7 @@ ADDRESS = "postgresql://kidneyseg:secret@database/trials"
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("KIDNEYSEG_STORAGE", raising=False)
     path = tmp_path / "storage"
-    path.write_text(f"{ADDRESS}\n")
+    path.write_text(f"{ADDRESS}\n", encoding="utf-8")
     monkeypatch.setenv("KIDNEYSEG_STORAGE_FILE", str(path))
     return path
 

@@ -186,7 +186,9 @@ def test_a_refit_trains_on_all_development_cases_for_the_epochs_that_the_search_
     assert set(description.validation.dice_of_case) == set(split.validation)
     assert description.validation.dice == pytest.approx(verdict.winner.standing.dice.mean)
     assert description.refit is not None
-    assert "training and validation cases together" in (tmp_path / "model/README.md").read_text()
+    assert "training and validation cases together" in (tmp_path / "model/README.md").read_text(
+        encoding="utf-8"
+    )
     log = find_log(Runs(environment.common.runs), description)
     assert log is not None
     curves = read_curves(log, "dice")

@@ -143,7 +143,7 @@ def test_a_file_that_is_no_longer_kept_is_not_found(
     port: int, storage: Storage, store: FolderStore, study: optuna.Study, tmp_path: Path
 ) -> None:
     trial = study.ask()
-    (tmp_path / "model.json").write_text("{}")
+    (tmp_path / "model.json").write_text("{}", encoding="utf-8")
     artifact = optuna.artifacts.upload_artifact(
         artifact_store=store,
         file_path=str(tmp_path / "model.json"),

@@ -29,7 +29,7 @@ def basic(user: str | None, password: str | None) -> Authorization:
 @pytest.fixture
 def password_file(tmp_path: Path) -> Path:
     path = tmp_path / "password"
-    path.write_text(f"{PASSWORD}\n")
+    path.write_text(f"{PASSWORD}\n", encoding="utf-8")
     path.chmod(0o600)
     return path
 

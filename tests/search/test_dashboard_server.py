@@ -91,7 +91,7 @@ def test_files_that_are_no_certificate_are_told(
 ) -> None:
     chain, key = certificate
     wrong = tmp_path / "wrong.pem"
-    wrong.write_text("no certificate")
+    wrong.write_text("no certificate", encoding="utf-8")
     wrong.chmod(0o600)
     for pair in ((wrong, key), (chain, wrong), (tmp_path / "nope.pem", key), (key, key)):
         with pytest.raises(SettingsError, match="expected PEM files that belong together"):

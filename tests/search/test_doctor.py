@@ -83,7 +83,8 @@ def test_a_network_file_system_is_told_by_the_innermost_mount(
         "me@host: /home fuse.sshfs rw 0 0\n"
         "overlay /container fuse.fuse-overlayfs rw 0 0\n"
         "/dev/sdc1 /twice ext4 rw 0 0\n"
-        "//nas/share /twice cifs rw 0 0\n"
+        "//nas/share /twice cifs rw 0 0\n",
+        encoding="utf-8",
     )
     assert network_file_system(Path(path), mounts) == kind
     assert only(check_place(Path(path), mounts)).level == ("error" if kind else "ok")
@@ -94,7 +95,9 @@ def test_a_link_to_a_network_file_system_is_followed(tmp_path: Path) -> None:
     far.mkdir()
     (tmp_path / "runs").symlink_to(far)
     mounts = tmp_path / "mounts"
-    mounts.write_text(f"/dev/sda1 / ext4 rw 0 0\nserver:/export {far} nfs rw 0 0\n")
+    mounts.write_text(
+        f"/dev/sda1 / ext4 rw 0 0\nserver:/export {far} nfs rw 0 0\n", encoding="utf-8"
+    )
     assert network_file_system(tmp_path / "runs" / "studies.db", mounts) == "nfs"
 
 
@@ -328,7 +331,9 @@ def test_what_cannot_be_upgraded_is_told(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="no such database; nothing to upgrade"):
         upgrade_database(f"sqlite:///{tmp_path}/none.db")
     assert list(tmp_path.iterdir()) == []
-    (tmp_path / "text.db").write_text("these are no studies, but a text that is long" * 40)
+    (tmp_path / "text.db").write_text(
+        "these are no studies, but a text that is long" * 40, encoding="utf-8"
+    )
     with pytest.raises(StorageError, match="file is not a database"):
         upgrade_database(f"sqlite:///{tmp_path}/text.db")
 

@@ -87,7 +87,8 @@ def test_clocks_that_jump_and_time_zones_that_differ_change_nothing(
     (tmp_path / "sitecustomize.py").write_text(
         "import random, time\n"
         "right = time.time\n"
-        "time.time = lambda: right() + random.choice([-7200, 0, 7200])\n"
+        "time.time = lambda: right() + random.choice([-7200, 0, 7200])\n",
+        encoding="utf-8",
     )
     drill = replace(SMALL, n_trials=4, n_faults=2, faults=(Fault.KILL, Fault.TERMINATE))
     variables = ({"TZ": "Asia/Tokyo", "PYTHONPATH": str(tmp_path)}, {"TZ": "America/Lima"})
@@ -169,7 +170,7 @@ def run_here(
         return subprocess.Popen(
             [*COMMAND, *arguments, "--set=training.max_epochs=3"],
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
             cwd=tmp_path,
             env={**os.environ, STORAGE_VARIABLE: address},
         )

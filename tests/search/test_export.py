@@ -246,7 +246,7 @@ def test_a_folder_of_something_else_is_left_untouched(
     out = tmp_path / "out"
     out.mkdir()
     for name in names:
-        (out / name).write_text("mine")
+        (out / name).write_text("mine", encoding="utf-8")
     before = contents(out)
     message = refusal(place, ModelError, out)
     assert message == f"{out}: holds something else; expected a new folder or a model folder"
@@ -254,9 +254,9 @@ def test_a_folder_of_something_else_is_left_untouched(
 
 
 def test_a_file_in_its_place_is_left_untouched(place: Place, tmp_path: Path) -> None:
-    (tmp_path / "out").write_text("mine")
+    (tmp_path / "out").write_text("mine", encoding="utf-8")
     assert "holds something else" in refusal(place, ModelError, tmp_path / "out")
-    assert (tmp_path / "out").read_text() == "mine"
+    assert (tmp_path / "out").read_text(encoding="utf-8") == "mine"
 
 
 def test_exporting_changes_neither_runs_nor_study(place: Place, tmp_path: Path) -> None:
@@ -331,9 +331,9 @@ def test_a_model_of_another_training_is_refused(place: Place, tmp_path: Path) ->
 
 def test_weights_that_do_not_fit_the_network_are_refused(place: Place, tmp_path: Path) -> None:
     path = place.runs.model("tiny", 0) / "model.json"
-    description = json.loads(path.read_text())
+    description = json.loads(path.read_text(encoding="utf-8"))
     description["network"]["filters"] = 6
-    path.write_text(json.dumps(description))
+    path.write_text(json.dumps(description), encoding="utf-8")
     assert "does not fit the network" in refusal(place, ModelError, tmp_path / "out", 0)
     assert not (tmp_path / "out").exists()
 

@@ -130,6 +130,6 @@ def test_the_store_is_where_the_settings_say(tmp_path: Path) -> None:
 
 
 def test_a_file_in_its_place_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "artifacts").write_text("mine")
+    (tmp_path / "artifacts").write_text("mine", encoding="utf-8")
     with pytest.raises(SettingsError, match=r"common\.artifacts = .*: a file; expected a folder"):
         open_artifacts(CommonSettings(), Runs(tmp_path))

@@ -27,7 +27,7 @@ time.sleep(60)
 def hold(folder: Path, gpus: list[str]) -> subprocess.Popen[str]:
     """Start another process that claims a GPU and stands still."""
     return subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(folder), *gpus], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLDER, str(folder), *gpus], stdout=subprocess.PIPE, encoding="utf-8"
     )
 
 

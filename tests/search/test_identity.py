@@ -70,7 +70,9 @@ def test_of_another_machine_or_container_nobody_knows(dead_worker: WorkerIdentit
 
 def test_two_processes_of_a_machine_agree_on_its_name() -> None:
     code = "from kidneyseg.search.identity import machine_identity; print(machine_identity())"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
+    )
     assert told.stdout.strip() == machine_identity()
     assert " " not in machine_identity()
 

@@ -294,7 +294,7 @@ def test_of_files_that_change_meanwhile_no_model_is_older_than_its_checkpoint(
     def write(epoch: int) -> None:
         for name in ("model", "checkpoints"):
             (source / name).mkdir(parents=True, exist_ok=True)
-            (source / name / "epoch").write_text(str(epoch))
+            (source / name / "epoch").write_text(str(epoch), encoding="utf-8")
 
     copy, epochs_meanwhile = shutil.copytree, itertools.count(2)
 
@@ -305,5 +305,5 @@ def test_of_files_that_change_meanwhile_no_model_is_older_than_its_checkpoint(
     write(1)
     monkeypatch.setattr("kidneyseg.search.objective.shutil.copytree", copy_slowly)
     objective._copy_folder(source, target)
-    assert (target / "checkpoints" / "epoch").read_text() == "1"
-    assert (target / "model" / "epoch").read_text() == "2"
+    assert (target / "checkpoints" / "epoch").read_text(encoding="utf-8") == "1"
+    assert (target / "model" / "epoch").read_text(encoding="utf-8") == "2"

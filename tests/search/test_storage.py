@@ -133,7 +133,9 @@ def test_a_sqlite_file_that_is_not_there_is_made_only_where_asked(tmp_path: Path
 
 def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
     path = tmp_path / "studies.db"
-    path.write_text("these are no studies, but some text that is long enough" * 40)
+    path.write_text(
+        "these are no studies, but some text that is long enough" * 40, encoding="utf-8"
+    )
     assert "file is not a database" in refusal(f"sqlite:///{path}")
 
 

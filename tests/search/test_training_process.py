@@ -148,7 +148,7 @@ def test_where_a_library_crashed_is_left_in_the_trials_folder(order: TrialOrder)
         os.kill(pid_of(process), signal.SIGSEGV)
         with pytest.raises(TrialProcessDiedError):
             list(process.messages())
-    crash = (order.folder / CRASH_FILE).read_text()
+    crash = (order.folder / CRASH_FILE).read_text(encoding="utf-8")
     assert "Fatal Python error: Segmentation fault" in crash
     assert "trial_process.py" in crash
 

@@ -115,7 +115,7 @@ def test_a_case_that_is_no_longer_whole_is_refused(
     tmp_path: Path, manifest: Any, error: type[Exception]
 ) -> None:
     if manifest is not None:
-        (tmp_path / "manifest.json").write_text(manifest)
+        (tmp_path / "manifest.json").write_text(manifest, encoding="utf-8")
     with pytest.raises(error) as caught:
         CaseFolder(name="a", folder=tmp_path).open()
     assert "Adam" not in last_lines(caught.value)  # nor a part of a name, which no one could find

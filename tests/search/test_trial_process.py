@@ -90,7 +90,7 @@ def test_it_keeps_the_model_the_log_and_the_checkpoints_of_the_trial(
     workplace: Workplace, order: TrialOrder
 ) -> None:
     train(order, workplace)
-    description = json.loads((order.folder / "model/model.json").read_text())
+    description = json.loads((order.folder / "model/model.json").read_text(encoding="utf-8"))
     assert description["provenance"]["study"] == "tiny"
     assert len(list((order.folder / "checkpoints").glob("epoch_*.safetensors"))) == 2
     assert list((order.folder / "tensorboard").rglob("events.out.tfevents.*"))

@@ -537,7 +537,7 @@ def test_where_a_process_crashed_is_on_its_trial(
 ) -> None:
     crash = workplace.runs.crash(workplace.study.name, 0)
     crash.parent.mkdir(parents=True)
-    crash.write_text("Fatal Python error: Segmentation fault")
+    crash.write_text("Fatal Python error: Segmentation fault", encoding="utf-8")
     fail_with(TrialProcessDiedError("its process was ended by SIGSEGV"), monkeypatch, only=(0,))
     list(work(workplace, 1))
     first, second = workplace.study.optuna.trials

@@ -75,7 +75,7 @@ def test_one_json_document_holds_all_measures(
     mean = np.mean([case["kidneys"]["dice"] for case in document["cases"]])
     assert kidneys["dice"]["mean"] == pytest.approx(mean)
     assert list(document["groups"]["slice thickness"]) == ["2 to 4 mm"]
-    lines = list(csv.DictReader((place / "out.csv").read_text().splitlines()))
+    lines = list(csv.DictReader((place / "out.csv").read_text(encoding="utf-8").splitlines()))
     assert [line["structure"] for line in lines] == ["kidneys", "right", "left"] * 3
     assert float(lines[0]["dice"]) == document["cases"][0]["kidneys"]["dice"]
 
@@ -125,9 +125,11 @@ def test_a_look_at_the_test_set_is_written_down_and_a_second_one_asks(
     assert evaluate("--split", "test") == 0
     assert "looks at this test set before: 0" in capsys.readouterr().err
     ledgers = [next(place.glob("runs/splits/*/ledger.json")), place / "model" / "ledger.json"]
-    weights = json.loads((place / "model" / "model.json").read_text())["weights_sha256"]
+    weights = json.loads((place / "model" / "model.json").read_text(encoding="utf-8"))[
+        "weights_sha256"
+    ]
     for path in ledgers:
-        (look,) = json.loads(path.read_text())["looks"]
+        (look,) = json.loads(path.read_text(encoding="utf-8"))["looks"]
         assert look["models"] == [{"weights_sha256": weights, "study": None, "trial": None}]
     for split in ("test", "all"):
         assert evaluate("--split", split) == 2
@@ -177,9 +179,9 @@ def test_pictures_are_drawn(place: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 def refit(folder: Path) -> None:
     """Let a model folder say that it was trained on validation cases, too."""
-    description = json.loads((folder / "model.json").read_text())
+    description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     description["refit"] = {"study": "s", "n_seeds": 3}
-    (folder / "model.json").write_text(json.dumps(description))
+    (folder / "model.json").write_text(json.dumps(description), encoding="utf-8")
 
 
 def test_a_refitted_models_validation_cases_count_as_training(
@@ -195,7 +197,7 @@ def test_a_refitted_models_validation_cases_count_as_training(
         ["training"] * 3 + ["validation", "test"],
         ["training"] * 4 + ["test"],
     ]
-    lines = list(csv.DictReader((place / "all.csv").read_text().splitlines()))
+    lines = list(csv.DictReader((place / "all.csv").read_text(encoding="utf-8").splitlines()))
     assert [line["split"] for line in lines[::3]] == [*uses[0], *uses[1]]
 
 
@@ -213,7 +215,7 @@ def test_where_tensorboard_fails_the_results_are_told_all_the_same(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for folder in place.glob("runs/trainings/*/tensorboard"):
-        (folder / "evaluation").write_text("in the way")
+        (folder / "evaluation").write_text("in the way", encoding="utf-8")
     assert evaluate("--csv", "out.csv") == 0
     told = capsys.readouterr()
     assert told.out.startswith("1 case of validation")
@@ -228,7 +230,7 @@ def test_the_third_writer_lies_beside_the_trainings_log(place: Path) -> None:
     events = EventAccumulator(str(folder))
     events.Reload()
     (point,) = events.Scalars("dice")
-    description = json.loads((place / "model" / "model.json").read_text())
+    description = json.loads((place / "model" / "model.json").read_text(encoding="utf-8"))
     assert point.step == description["validation"]["epoch"]
     assert point.value == pytest.approx(description["validation"]["dice"], abs=2e-3)
 

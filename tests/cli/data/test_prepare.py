@@ -71,7 +71,12 @@ def test_the_folds_are_exported(
     folds = ["--set", "data.folds=4", "--export-splits", str(path)]
     assert kidneyseg(["prepare", str(data), *folds]) == 0
     assert capsys.readouterr().out.startswith(f"4 folds written to {path}\n")
-    assert [len(fold["val"]) for fold in json.loads(path.read_text())] == [1, 1, 1, 1]
+    assert [len(fold["val"]) for fold in json.loads(path.read_text(encoding="utf-8"))] == [
+        1,
+        1,
+        1,
+        1,
+    ]
     again = ["--set", f"data.splits_file={path}", "--set", "data.fold=3"]
     assert kidneyseg(["prepare", str(data), *again]) == 0
 
@@ -84,7 +89,7 @@ NO_TEST = "warning: data.splits_file names all cases: none is left for the test\
 def everyone(data: Path, workplace: Path) -> list[str]:
     """Arguments that name a split without a test case."""
     path = workplace / "splits_final.json"
-    path.write_text(json.dumps([{"train": NAMES[1:], "val": NAMES[:1]}]))
+    path.write_text(json.dumps([{"train": NAMES[1:], "val": NAMES[:1]}]), encoding="utf-8")
     return ["--set", f"data.splits_file={path}", *SETTINGS]
 
 

@@ -46,10 +46,10 @@ def test_other_weights_are_told_with_a_reason_and_exit_code_1(
     trained: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = trained / "model.json"
-    described = json.loads(path.read_text())
+    described = json.loads(path.read_text(encoding="utf-8"))
     described["hyperparameters"]["learning_rate"] = 0.02
     described["provenance"]["processor"] = "another"
-    path.write_text(json.dumps(described))
+    path.write_text(json.dumps(described), encoding="utf-8")
     assert repeat(tiny_data) == 1
     (said,) = (line for line in capsys.readouterr().err.splitlines() if "kidneyseg: " in line)
     for words in ("again: the weights are not those of first", "instead of another", "Dice"):
@@ -82,9 +82,9 @@ def test_other_scans_are_refused_before_anything_is_trained(
     trained: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = trained / "model.json"
-    described = json.loads(path.read_text())
+    described = json.loads(path.read_text(encoding="utf-8"))
     described["provenance"]["data"] = "0" * 64
-    path.write_text(json.dumps(described))
+    path.write_text(json.dumps(described), encoding="utf-8")
     assert repeat(tiny_data) == 2
     assert "data set" in capsys.readouterr().err
     assert not Path("again").exists()

@@ -101,7 +101,9 @@ def test_a_table_of_paths_and_labels_of_ones_own(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = [f"{n},case_0000{n}/imaging.nii.gz,case_0000{n}/segmentation.nii.gz" for n in range(3)]
-    (data / "cases.csv").write_text("\n".join(["case,imaging,segmentation", *lines]))
+    (data / "cases.csv").write_text(
+        "\n".join(["case,imaging,segmentation", *lines]), encoding="utf-8"
+    )
     assert kidneyseg(["verify", "data/cases.csv", "--set", "data.kidney_labels=[2]"]) == 1
     told = capsys.readouterr().out
     assert "holds the labels [1]; expected 0 and [2] (data.kidney_labels) or []" in told
@@ -133,11 +135,13 @@ def test_ctrl_c_ends_it_and_its_processes(workplace: Path) -> None:
         for file in first.iterdir():
             (case / file.name).hardlink_to(file)
     program = "import sys; from kidneyseg.cli.main import kidneyseg; sys.exit(kidneyseg())"
-    (workplace / "program.py").write_text(f"if __name__ == '__main__':\n    {program}\n")
+    (workplace / "program.py").write_text(
+        f"if __name__ == '__main__':\n    {program}\n", encoding="utf-8"
+    )
     with subprocess.Popen(
         [sys.executable, "program.py", "verify", "data"],
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         start_new_session=True,
     ) as process:
         children = wait_for_children(process.pid)

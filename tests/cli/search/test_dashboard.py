@@ -25,7 +25,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("KIDNEYSEG_STORAGE", raising=False)
     open_storage(f"sqlite:///{tmp_path}/runs/studies.db").engine.dispose()
     password = tmp_path / "password"
-    password.write_text("correct horse battery\n")
+    password.write_text("correct horse battery\n", encoding="utf-8")
     password.chmod(0o600)
     return tmp_path
 
@@ -38,7 +38,7 @@ def served(runs: Path) -> Iterator[subprocess.Popen[str]]:
         cwd=runs,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     ) as process:
         yield process
         process.kill()

@@ -190,7 +190,7 @@ def test_interrupted_it_hands_its_trials_back_and_goes_on(
     with subprocess.Popen(
         [sys.executable, "-c", program, *endless],
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     ) as process:
         assert process.stderr is not None

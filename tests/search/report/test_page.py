@@ -143,11 +143,11 @@ def test_only_its_own_page_or_an_empty_file_is_replaced(
     before: str, material: Material, tmp_path: Path
 ) -> None:
     path = tmp_path / "report.html"
-    path.write_text(before)
+    path.write_text(before, encoding="utf-8")
     if before:
         with pytest.raises(CorrectableError, match=r"report\.html: holds something else"):
             write_page(material, path)
-        assert path.read_text() == before
+        assert path.read_text(encoding="utf-8") == before
         return
     size = write_page(material, path)
     assert path.stat().st_size == size == write_page(material, path)

@@ -84,6 +84,6 @@ def test_a_page_with_pseudonyms_holds_no_name(build_record: BuildRecord, tmp_pat
     assert "Eve" in named
     assert "Cain" in named
     assert not [name for name in ("Abel", "Eve", "Ev ", "Cain") if name in hidden]
-    key = bytes.fromhex((tmp_path / "pseudonyms.key").read_text())
+    key = bytes.fromhex((tmp_path / "pseudonyms.key").read_text(encoding="utf-8"))
     assert pseudonym("Eve", key) in hidden
     assert "1, sealed during the search" in hidden
