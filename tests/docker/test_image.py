@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.docker.commands import DOCKER, ROOT
+from tests.machine import find_program
 
 EXTRAS = ("s3", "prometheus", "tls")  # what the services of an installation use
 
@@ -245,6 +246,28 @@ def test_the_address_holds_the_databases_password(
     url = parse_address((tmp_path / "storage").read_text(encoding="utf-8").strip())
     assert (url.host, url.database, url.username) == ("database", "trials", "kidneyseg")
     assert url.password == "given-before"
+
+
+def test_the_linter_has_nothing_to_say() -> None:
+    told = lint(DOCKER / "Dockerfile")
+    assert (told.returncode, told.stdout) == (0, "")
+
+
+def test_the_linter_would_say_something(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM python\n", encoding="utf-8")
+    told = lint(tmp_path / "Dockerfile")
+    assert told.returncode == 1
+    assert "DL3006" in told.stdout  # the image has no tag
+
+
+def lint(file: Path) -> "subprocess.CompletedProcess[str]":
+    # Beside this Python, as pip puts it, or from elsewhere on the machine.
+    hadolint = shutil.which("hadolint", path=Path(sys.executable).parent) or find_program(
+        "hadolint"
+    )
+    return subprocess.run(
+        [hadolint, "--no-color", file], capture_output=True, encoding="utf-8", check=False
+    )
 
 
 @pytest.mark.slow
