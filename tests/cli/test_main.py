@@ -1,7 +1,10 @@
 """Exit codes, one-line errors, and what `--help` may not import."""
 
+import re
 import subprocess
 import sys
+from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -25,6 +28,17 @@ def test_help_answers_without_importing_torch_or_optuna(program: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "Usage: " in done.stdout
+
+
+@pytest.mark.parametrize("program", [kidneyseg, kidneyseg_search])
+def test_version_names_the_program_its_code_and_its_libraries(
+    program: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert program(["--version"]) == 0
+    said = capsys.readouterr().out
+    assert re.fullmatch(rf"kidneyseg {version('kidneyseg')}, code [0-9a-f]{{12}} \(.+\)\n", said)
+    for name in ("torch", "optuna", "nibabel"):
+        assert f"{name} {version(name)}" in said
 
 
 SEARCH_COMMANDS = tuple(typer.main.get_command(search_app).commands)  # type: ignore[attr-defined]

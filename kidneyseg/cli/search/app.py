@@ -13,12 +13,14 @@ from kidneyseg.cli.search.status import status
 from kidneyseg.cli.search.stop import stop
 from kidneyseg.cli.search.submit import submit
 from kidneyseg.cli.search.worker import worker
+from kidneyseg.cli.version import version_option
 
 app = typer.Typer(
     help="Search hyper-parameters for kidney segmentation in CT.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.callback()(version_option)
 for command in (
     *(run, worker, submit, status, stop, confirm),
     *(export, report, dashboard, delete, doctor),
