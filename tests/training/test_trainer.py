@@ -480,6 +480,19 @@ def test_validation_does_not_depend_on_its_batch_size(build_training: BuildTrain
     assert found.dice_of_case == expected.dice_of_case
 
 
+def test_validation_weighs_its_slices_once_for_all_epochs(
+    build_training: BuildTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = build_training()
+    expected = training.validate()
+
+    def refuse(self: PixelWeighting, labels: Tensor, inside: Tensor) -> Tensor:
+        raise AssertionError
+
+    monkeypatch.setattr(PixelWeighting, "__call__", refuse)
+    assert training.validate().losses == expected.losses
+
+
 def test_a_training_in_bfloat16_runs_and_is_near_that_in_float32(
     build_training: BuildTraining,
 ) -> None:
