@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from kidneyseg.cli.display import SearchDisplay, stderr_console, track
-from kidneyseg.search.events import EpochFinished, TrialStarted
+from kidneyseg.search.events import EpochFinished, TrialStarted, Warned
 
 COLOR = re.compile(r"\x1b\[[0-9;]*?(3[0-8]|4[0-8]|9[0-7])[0-9;]*m")
 
@@ -104,5 +104,7 @@ def test_a_search_in_a_pipe_is_a_line_for_each_event_without_control_characters(
     with display.live():
         display.show(TrialStarted(trial=0, hyperparameters={"batch_size": 8}))
         display.show(EPOCH)
-    assert len(stream.getvalue().splitlines()) == 2
+        display.show(Warned(trial=0, message="[old] name"))
+    assert len(stream.getvalue().splitlines()) == 3
+    assert stream.getvalue().endswith("trial   0  warns        [old] name\n")
     assert "\x1b" not in stream.getvalue()
