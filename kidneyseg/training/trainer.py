@@ -263,7 +263,7 @@ class Training:
         drawn = []
         for part in cut(indices, n):
             inputs, _ = self._forward.inputs(self._validation, part)
-            logits, _ = self._forward(inputs)
+            logits = self._forward.logits(inputs)
             predicted = (torch.sigmoid(logits) > self.setup.evaluation.threshold) & inputs.inside
             drawn += outlines(inputs, predicted)
         return drawn
