@@ -28,6 +28,7 @@ from kidneyseg.search.events import (
     TrialFinished,
     TrialStarted,
     Waiting,
+    Warned,
 )
 
 if TYPE_CHECKING:
@@ -142,6 +143,8 @@ class SearchDisplay:
                     f"trial {event.trial:>3}  the same as trial {event.source}: its result is "
                     "taken over"
                 )
+            case Warned():
+                self._print(f"trial {event.trial:>3}  warns        {event.message}")
             case Stopped():
                 self._print(f"stopped: {event.reason}")
             case Waiting():

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, Literal, TextIO
 
 from kidneyseg.provenance import host_name
-from kidneyseg.search.events import Event, Stopped, TrialFinished
+from kidneyseg.search.events import Event, Stopped, TrialFinished, Warned
 
 Level = Literal["info", "warning", "error"]
 
@@ -51,6 +51,8 @@ class JsonLog:
         what = asdict(event)
         if isinstance(event, TrialFinished):
             what["reason"] = self._scrub(event.reason)
+        elif isinstance(event, Warned):
+            what["message"] = self._scrub(event.message)
         trial = what.pop("trial", None)  # None where the event is about no trial
         self._write(_level(event), type(event).__name__, place, trial, what)
 
@@ -91,7 +93,7 @@ def _worker(place: int) -> str:
 def _level(event: Event) -> Level:
     if isinstance(event, TrialFinished) and event.state == "FAIL":
         return "warning" if event.goes_on else "error"
-    return "warning" if isinstance(event, Stopped) else "info"
+    return "warning" if isinstance(event, Stopped | Warned) else "info"
 
 
 def _finite(value: Any) -> Any:

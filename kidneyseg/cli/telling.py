@@ -3,17 +3,15 @@
 It is chosen once, before anything is read or imported, so that usage errors are lines of JSON too.
 """
 
-import io
 import logging
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from contextvars import ContextVar
-from typing import TextIO
 
 from kidneyseg.cli.json_log import JsonLog, Level
+from kidneyseg.search.written_lines import WrittenLines
 
 OPTION = "--log-format"
 
@@ -38,7 +36,7 @@ def telling(*, as_json: bool) -> Iterator[None]:
         yield
         return
     log = JsonLog(None, sys.stderr)
-    rest = _Rest(log, sys.stderr)
+    rest = WrittenLines(lambda line: log.say(line, "warning"), sys.stderr)
     before = _chosen.set(log)
     try:
         with redirect_stderr(rest), _logging_told(log):
@@ -101,35 +99,3 @@ class _Handler(logging.Handler):
         self._log.say(
             self.format(record), "error" if record.levelno >= logging.ERROR else "warning"
         )
-
-
-class _Rest(io.TextIOBase):
-    """Stands in for stderr: what anybody writes there becomes warnings, line by line."""
-
-    def __init__(self, log: JsonLog, stream: TextIO) -> None:
-        self._log = log
-        self._stream = stream
-        self._begun = ""  # a line without its end
-        self._lock = threading.RLock()
-
-    def write(self, text: str) -> int:
-        """Write the lines that are whole by now."""
-        with self._lock:
-            *whole, self._begun = (self._begun + text).split("\n")
-            for line in whole:
-                self._log.say(line.rstrip(), "warning")
-        return len(text)
-
-    def writable(self) -> bool:
-        """It is."""
-        return True
-
-    def fileno(self) -> int:
-        """Of stderr itself, for processes that inherit it."""
-        return self._stream.fileno()
-
-    def end(self) -> None:
-        """Write what has no end of line."""
-        with self._lock:
-            self._log.say(self._begun, "warning")
-            self._begun = ""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         TrialFinished,
         TrialStarted,
         Waiting,
+        Warned,
     )
     from kidneyseg.search.export import ExportedTrial
     from kidneyseg.search.searches import Search, begin_search
@@ -37,6 +38,7 @@ __all__ = [
     "TrialFinished",
     "TrialStarted",
     "Waiting",
+    "Warned",
     "begin_search",
 ]
 
@@ -49,7 +51,7 @@ _MODULES = {  # of every public name
     **dict.fromkeys(
         ("Event", "TrialStarted", "EpochFinished", "TakenOver", "TrialFinished"), "events"
     ),
-    **dict.fromkeys(("Waiting", "Stopped"), "events"),
+    **dict.fromkeys(("Waiting", "Warned", "Stopped"), "events"),
 }
 
 if not TYPE_CHECKING:  # so that a type checker refuses a name that is not there

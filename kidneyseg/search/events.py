@@ -50,6 +50,14 @@ class TakenOver:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Warned:
+    """A trial's process wrote a line to stderr: a library's warning, mostly."""
+
+    trial: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
     """Nothing to train: others work on the last trials of the budget."""
 
@@ -63,7 +71,7 @@ class Stopped:
     reason: str
 
 
-Event = TrialStarted | EpochFinished | TakenOver | TrialFinished | Waiting | Stopped
+Event = TrialStarted | EpochFinished | TakenOver | TrialFinished | Warned | Waiting | Stopped
 
 
 def to_json(event: Event) -> str:

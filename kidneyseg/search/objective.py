@@ -20,14 +20,21 @@ from kidneyseg.runs import Runs
 from kidneyseg.search.artifact_stores import ArtifactStore
 from kidneyseg.search.artifacts import upload_model, upload_pictures
 from kidneyseg.search.epochs import copy_epochs, seconds_of_epochs, store_epoch
-from kidneyseg.search.events import EpochFinished, TrialStarted
+from kidneyseg.search.events import EpochFinished, TrialStarted, Warned
 from kidneyseg.search.hparams import write_hparams
 from kidneyseg.search.leases import GRACE_SECONDS
 from kidneyseg.search.lineage import WENT_ON_AFTER, lineage
 from kidneyseg.search.space import Draw
 from kidneyseg.search.studies import Study
 from kidneyseg.search.training_process import training_process
-from kidneyseg.search.trial_order import CaseFolder, EpochReport, Failed, Resumed, TrialOrder
+from kidneyseg.search.trial_order import (
+    CaseFolder,
+    EpochReport,
+    Failed,
+    Resumed,
+    TrialOrder,
+    Written,
+)
 
 COPY_ATTEMPTS = 3  # of a trial's folder
 
@@ -37,7 +44,7 @@ DICE_OF_CASE = "validation Dice of each case"
 AT_A_TIME = "slices at a time"
 AT_A_TIME_IN_VALIDATION = "slices at a time in validation"
 
-TrialEvents = Generator[TrialStarted | EpochFinished | None, None, None]
+TrialEvents = Generator[TrialStarted | EpochFinished | Warned | None, None, None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,11 +109,17 @@ def run_trial(workplace: Workplace, trial: optuna.Trial) -> TrialEvents:
                         process.finish()
                     else:
                         process.go_on()
-                case Failed(disk_full=True):
-                    raise DiskFullError(message.reason)
+                case Written(line=line):
+                    yield Warned(trial=trial.number, message=line)
                 case Failed():
-                    raise TrialFailedError(message.reason, message.traceback)
+                    raise _failure(message)
     _tell(workplace, trial, state)
+
+
+def _failure(told: Failed) -> KidneysegError:
+    if told.disk_full:
+        return DiskFullError(told.reason)
+    return TrialFailedError(told.reason, told.traceback)
 
 
 def _order(workplace: Workplace, number: int, draw: Draw) -> TrialOrder:

@@ -103,7 +103,14 @@ class Failed(Part):
     disk_full: bool = False
 
 
-Message = Resumed | EpochReport | Failed
+class Written(Part):
+    """A line that somebody in the process wrote to stderr."""
+
+    kind: Literal["written"] = "written"
+    line: str
+
+
+Message = Resumed | EpochReport | Failed | Written
 
 
 class AnyMessage(RootModel[Annotated[Message, Field(discriminator="kind")]]):

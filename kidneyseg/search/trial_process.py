@@ -9,9 +9,10 @@ import faulthandler
 import os
 import queue
 import signal
+import sys
 import threading
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager, redirect_stderr
 from multiprocessing.connection import Connection
 
 import torch
@@ -30,10 +31,14 @@ from kidneyseg.search.trial_order import (
     Message,
     Resumed,
     TrialOrder,
+    Written,
 )
+from kidneyseg.search.written_lines import WrittenLines
 from kidneyseg.training.device import find_device
 from kidneyseg.training.results import EpochResult, MeanLosses
 from kidneyseg.training.trainer import Training
+
+_sending = threading.RLock()  # of a message at a time: any thread may write to stderr
 
 
 def train_trial(order_json: str, pipe: Connection) -> None:
@@ -47,7 +52,8 @@ def train_trial(order_json: str, pipe: Connection) -> None:
         order.folder.mkdir(parents=True, exist_ok=True)
         with (order.folder / CRASH_FILE).open("w", encoding="utf-8") as crash:
             faulthandler.enable(crash)  # a crash in a library leaves its place there
-            _train(order, pipe, answers)
+            with _stderr_told(pipe):
+                _train(order, pipe, answers)
             faulthandler.disable()
     except Exception as error:  # noqa: BLE001 - whatever it dies of is told
         failed = Failed(
@@ -56,6 +62,17 @@ def train_trial(order_json: str, pipe: Connection) -> None:
             disk_full=is_disk_full(error),
         )
         _send(pipe, failed)
+
+
+@contextmanager
+def _stderr_told(pipe: Connection) -> Iterator[None]:
+    """What is written to stderr, by warnings and logging too, is told line by line."""
+    written = WrittenLines(lambda line: _send(pipe, Written(line=line)), sys.stderr)
+    try:
+        with redirect_stderr(written):
+            yield
+    finally:
+        written.end()
 
 
 def _train(order: TrialOrder, pipe: Connection, answers: "queue.SimpleQueue[bytes]") -> None:
@@ -133,6 +150,7 @@ def _answers(pipe: Connection) -> "queue.SimpleQueue[bytes]":
 
 def _send(pipe: Connection, message: Message) -> None:
     try:
-        pipe.send_bytes(message.model_dump_json().encode())
+        with _sending:
+            pipe.send_bytes(message.model_dump_json().encode())
     except BrokenPipeError:
         os._exit(1)  # the worker is gone

@@ -43,11 +43,15 @@ class ForwardPass:
         """The same with every pixel's weight in the cross-entropy."""
         return replace(inputs, weights=self._weighting(inputs.labels, inputs.inside))
 
-    def __call__(self, inputs: SliceInputs) -> tuple[Tensor, SliceLosses]:
-        """Logits of kidney, (N, 1, H, W) float32, and the losses of each slice."""
+    def logits(self, inputs: SliceInputs) -> Tensor:
+        """Logits of kidney, (N, 1, H, W) float32."""
         with self._precision():
             logits = self._network(inputs.images.contiguous(memory_format=torch.channels_last))
-        logits = kidney_logits(logits).float()
+        return kidney_logits(logits).float()
+
+    def __call__(self, inputs: SliceInputs) -> tuple[Tensor, SliceLosses]:
+        """Logits of kidney, (N, 1, H, W) float32, and the losses of each slice."""
+        logits = self.logits(inputs)
         hyperparameters = self._setup.hyperparameters
         weights = inputs.weights
         if weights is None:

@@ -21,6 +21,7 @@ from kidneyseg.training.buffers import BuffersBefore
 from kidneyseg.training.checkpoint import Checkpoint, Progress
 from kidneyseg.training.device import check_precision, set_up_gpu
 from kidneyseg.training.forward import ForwardPass
+from kidneyseg.training.kept_weights import KeptWeights
 from kidneyseg.training.memory import begin_peak, keep_freed_memory, peak_memory_bytes
 from kidneyseg.training.optimizer import ScheduledAdam, below
 from kidneyseg.training.pictures import fullest_slices, outlines
@@ -70,6 +71,7 @@ class Training:
         self._optimizer = ScheduledAdam(self.network, hyperparameters)
         self._augmentation = Augmentation(strength=hyperparameters.augmentation)
         self._forward = ForwardPass(self.network, setup, training.kidney_fraction, device)
+        self._validation_weights = KeptWeights(self._forward.weighted, len(validation))
 
     @property
     def finished_epochs(self) -> int:
@@ -251,6 +253,7 @@ class Training:
         sums = EpochSums(self._validation.case_names, self.device)
         for part in cut(range(len(self._validation)), n):
             inputs, volumes = self._forward.inputs(self._validation, part)
+            inputs = self._validation_weights.weighted(inputs, part[0])
             logits, losses = self._forward(inputs)
             sums.add(inputs, volumes, logits, losses, self.setup.evaluation.threshold)
         return sums
@@ -260,7 +263,7 @@ class Training:
         drawn = []
         for part in cut(indices, n):
             inputs, _ = self._forward.inputs(self._validation, part)
-            logits, _ = self._forward(inputs)
+            logits = self._forward.logits(inputs)
             predicted = (torch.sigmoid(logits) > self.setup.evaluation.threshold) & inputs.inside
             drawn += outlines(inputs, predicted)
         return drawn

@@ -18,6 +18,7 @@ from kidneyseg.search.events import (
     TrialFinished,
     TrialStarted,
     Waiting,
+    Warned,
 )
 
 FAILED = TrialFinished(
@@ -65,6 +66,7 @@ def test_a_line_says_when_how_grave_of_what_study_worker_and_trial() -> None:
         (GOES_ON, "warning"),
         (Stopped(reason="by hand"), "warning"),
         (Waiting(running=2), "info"),
+        (Warned(trial=1, message="slow"), "warning"),
     ],
 )
 def test_the_level_is_how_grave_the_event_is(event: Event, level: str) -> None:
@@ -86,6 +88,14 @@ def test_reasons_are_told_as_they_may_be_shown() -> None:
     log = JsonLog("lr_loss", stream, scrub=lambda text: text.replace("a", "case-1"))
     log.show(FAILED)
     assert json.loads(stream.getvalue())["reason"] == "case-1\nb"
+
+
+def test_what_a_trials_process_wrote_is_told_as_it_may_be_shown() -> None:
+    stream = io.StringIO()
+    log = JsonLog("lr_loss", stream, scrub=lambda text: text.replace("Ada", "case-1"))
+    log.show(Warned(trial=3, message="Ada's scan"))
+    line = json.loads(stream.getvalue())
+    assert (line["study"], line["trial"], line["message"]) == ("lr_loss", 3, "case-1's scan")
 
 
 def test_numbers_that_json_does_not_have_are_null() -> None:

@@ -12,6 +12,7 @@ from kidneyseg.search.events import (
     TrialFinished,
     TrialStarted,
     Waiting,
+    Warned,
     to_json,
 )
 
@@ -48,6 +49,7 @@ EVENTS = [
         },
     ),
     (TakenOver(trial=3, source=1), {"trial": 3, "source": 1}),
+    (Warned(trial=3, message="slow"), {"trial": 3, "message": "slow"}),
     (Waiting(running=2), {"running": 2}),
     (Stopped(reason="by hand"), {"reason": "by hand"}),
 ]

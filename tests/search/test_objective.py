@@ -4,7 +4,7 @@ import itertools
 import os
 import shutil
 import signal
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,14 @@ from sqlalchemy import select
 from kidneyseg.model.folder import load_model
 from kidneyseg.search import objective
 from kidneyseg.search.definition import StudyPlan
-from kidneyseg.search.events import EpochFinished, TrialStarted
+from kidneyseg.search.events import EpochFinished, TrialStarted, Warned
 from kidneyseg.search.hand_back import hand_back
 from kidneyseg.search.objective import TrialFailedError, Workplace, run_trial
 from kidneyseg.search.service import begin_study
 from kidneyseg.search.storage import Storage
 from kidneyseg.search.tables import epochs
-from kidneyseg.search.training_process import TrialProcessDiedError
+from kidneyseg.search.training_process import TrainingProcess, TrialProcessDiedError
+from kidneyseg.search.trial_order import Message, Written
 from kidneyseg.settings import Environment
 
 Trainers = Callable[[], list[psutil.Process]]
@@ -60,7 +61,7 @@ def prune_at(epoch: int) -> dict[str, Any]:
     return {"name": "threshold", "lower": 1.0, "n_warmup_epochs": epoch - 1}
 
 
-def run(workplace: Workplace) -> tuple[FrozenTrial, list[TrialStarted | EpochFinished]]:
+def run(workplace: Workplace) -> tuple[FrozenTrial, list[TrialStarted | EpochFinished | Warned]]:
     """Run the next trial to its end."""
     study = workplace.study.optuna
     trial = study.ask()
@@ -258,6 +259,23 @@ def test_a_training_that_fails_says_why_with_its_traceback(
     with pytest.raises(TrialFailedError, match="device 'cuda:99'") as caught:
         run(workplace)
     assert "Traceback (most recent call last)" in caught.value.traceback
+
+
+def test_what_its_process_writes_is_told_with_the_trials_number(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages = TrainingProcess.messages
+
+    def with_a_line(process: TrainingProcess) -> Iterator[Message | None]:
+        yield Written(line="old name")
+        yield from messages(process)
+
+    monkeypatch.setattr(TrainingProcess, "messages", with_a_line)
+    workplace.study.optuna.ask()
+    trial, events = run(workplace)
+    assert trial.number == 1
+    assert events[0] == Warned(trial=1, message="old name")
+    assert [type(event) for event in events[1:3]] == [TrialStarted, EpochFinished]
 
 
 def test_files_are_taken_over_whole_or_not_at_all(

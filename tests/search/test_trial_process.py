@@ -1,8 +1,12 @@
 """A process that trains as ordered: bit for bit as a training in any other process."""
 
 import json
+import logging
 import struct
+import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -16,8 +20,16 @@ from kidneyseg.search import trial_process
 from kidneyseg.search.objective import Workplace
 from kidneyseg.search.storage import Storage
 from kidneyseg.search.training_process import training_process
-from kidneyseg.search.trial_order import EpochReport, Failed, Message, Resumed, TrialOrder
-from kidneyseg.search.trial_process import train_trial
+from kidneyseg.search.trial_order import (
+    AnyMessage,
+    EpochReport,
+    Failed,
+    Message,
+    Resumed,
+    TrialOrder,
+    Written,
+)
+from kidneyseg.search.trial_process import _stderr_told, train_trial
 from kidneyseg.training.trainer import Training
 
 BuildOrder = Callable[..., TrialOrder]
@@ -56,6 +68,30 @@ def weights(folder: Path) -> dict[str, Any]:
 
     (file,) = folder.glob("*.safetensors")
     return dict(load_file(file))
+
+
+def test_what_anybody_in_it_writes_to_stderr_is_told_line_by_line(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def warn() -> None:
+        assert logging.lastResort is not None
+        logging.lastResort.handle(logging.makeLogRecord({"msg": "old name"}))
+
+    here, there = Pipe()
+    with _stderr_told(there):
+        thread = threading.Thread(target=warn)
+        thread.start()
+        thread.join()
+        sys.stderr.write("disk is slow\n\nno end")
+    sys.stderr.write("after it\n")
+    there.close()
+    told = []
+    with suppress(EOFError):
+        while True:
+            told.append(AnyMessage.model_validate_json(here.recv_bytes()).root)
+    lines = ["old name", "disk is slow", "no end"]
+    assert told == [Written(line=line) for line in lines]
+    assert capfd.readouterr().err == "after it\n"
 
 
 def test_what_it_tells_is_bit_identical_to_a_training_in_this_process(

@@ -53,6 +53,16 @@ def test_distance_is_infinite_beyond_reach_and_exact_within() -> None:
     np.testing.assert_allclose(ours, np.where(expected > 4, np.inf, expected), rtol=1e-6)
 
 
+@pytest.mark.parametrize("reach", [129, 180, 400])
+@pytest.mark.parametrize("shape", [(3, 420), (420, 3), (1, 420)])
+def test_distance_is_exact_over_hundreds_of_pixels(shape: tuple[int, int], reach: int) -> None:
+    mask = np.zeros(shape, np.bool_)
+    mask[0, 0] = True
+    ours = border_distance_px(torch.from_numpy(mask)[None, None], reach)[0, 0].numpy()
+    expected = scipy_distance(mask)
+    np.testing.assert_allclose(ours, np.where(expected > reach, np.inf, expected), rtol=1e-6)
+
+
 def test_slices_of_a_batch_do_not_mix() -> None:
     masks = [torch.from_numpy(random_mask(seed, 0.1)) for seed in (1, 2)]
     both = border_distance_px(torch.stack(masks)[:, None], reach=10)

@@ -35,6 +35,7 @@ def with_forward(
     """Let the training's slices go another way forward."""
     for name in ("inputs", "weighted"):
         monkeypatch.setattr(forward, name, getattr(training._forward, name), raising=False)
+    monkeypatch.setattr(forward, "logits", lambda inputs: forward(inputs)[0], raising=False)
     monkeypatch.setattr(training, "_forward", forward)
 
 
@@ -478,6 +479,26 @@ def test_validation_does_not_depend_on_its_batch_size(build_training: BuildTrain
     found = training.validate()
     assert found.losses.combined == pytest.approx(expected.losses.combined, rel=1e-5)
     assert found.dice_of_case == expected.dice_of_case
+
+
+def refuse_to_weigh(weighting: PixelWeighting, labels: Tensor, inside: Tensor) -> Tensor:
+    raise AssertionError
+
+
+def test_validation_weighs_its_slices_once_for_all_epochs(
+    build_training: BuildTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = build_training()
+    expected = training.validate()
+    monkeypatch.setattr(PixelWeighting, "__call__", refuse_to_weigh)
+    assert training.validate().losses == expected.losses
+
+
+def test_pictures_need_no_weights(
+    build_training: BuildTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PixelWeighting, "__call__", refuse_to_weigh)
+    assert build_training().pictures()
 
 
 def test_a_training_in_bfloat16_runs_and_is_near_that_in_float32(

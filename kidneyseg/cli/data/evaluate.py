@@ -9,6 +9,7 @@ import typer
 
 from kidneyseg.cli import options
 from kidneyseg.cli.options import Choices
+from kidneyseg.cli.telling import warn
 from kidneyseg.errors import CorrectableError, one_line
 from kidneyseg.runs import Runs, make_folder
 
@@ -151,7 +152,7 @@ def _log(several: "list[Results]", runs: Runs) -> None:
         for results in several:
             log_results(results, runs)
     except Exception as error:  # noqa: BLE001 - TensorBoard's own; all is told and written by now
-        typer.echo(f"warning: not written for TensorBoard: {one_line(error)}", err=True)
+        warn(f"not written for TensorBoard: {one_line(error)}")
 
 
 def _machine_settings(assignments: list[str]) -> list[str]:

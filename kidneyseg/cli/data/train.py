@@ -61,11 +61,10 @@ def _train(choices: Choices, seed: int, out: Path) -> None:
 
     hyperparameters = check_hyperparameters(choices.hyperparameters, "--set")
     for warning in given_without_effect(choices.hyperparameters, choices.environment):
-        typer.echo(f"warning: {warning}", err=True)
+        warn(warning)
     device = find_device(choices.environment.common.device)
     check_precision(choices.environment.training.precision, device)
-    if sentence := slow_precision(choices.environment.training.precision, device):
-        typer.echo(f"warning: {sentence}", err=True)
+    warn(slow_precision(choices.environment.training.precision, device))
     found = find_development_cases(with_data(choices.environment))
     warn(found.warning)
     prepared = list(track(found.prepare(), "cases prepared", len(found.cases)))

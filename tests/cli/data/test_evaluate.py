@@ -12,6 +12,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kidneyseg.cli.main import kidneyseg
+from kidneyseg.cli.telling import telling
 from kidneyseg.ct.splits import read_split
 from kidneyseg.evaluation.results import SMALLEST_GROUP
 
@@ -221,6 +222,19 @@ def test_where_tensorboard_fails_the_results_are_told_all_the_same(
     assert told.out.startswith("1 case of validation")
     assert "warning: not written for TensorBoard: " in told.err
     assert (place / "out.csv").is_file()
+
+
+def test_that_tensorboard_failed_is_a_line_of_json_where_json_was_chosen(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in place.glob("runs/trainings/*/tensorboard"):
+        (folder / "evaluation").write_text("in the way", encoding="utf-8")
+    with telling(as_json=True):
+        assert evaluate() == 0
+    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    (warned,) = (line for line in told if "TensorBoard" in line["message"])
+    assert warned["level"] == "warning"
+    assert warned["message"].startswith("not written for TensorBoard: ")
 
 
 def test_the_third_writer_lies_beside_the_trainings_log(place: Path) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from kidneyseg.cli.main import kidneyseg
+from kidneyseg.cli.telling import telling
 from kidneyseg.model.description import load_description
+from kidneyseg.training import device
 
 SMALL = (
     "network.filters=4",
@@ -99,6 +101,29 @@ def test_a_decay_that_never_fires_is_warned_of(
         "warning: step_size has no effect: StepLR first decays after 10" in capsys.readouterr().err
     )
     assert workplace.is_dir()
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_warnings_are_told_in_the_way_that_was_chosen(
+    workplace: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    as_json: bool,
+) -> None:
+    monkeypatch.setattr(device, "slow_precision", lambda precision, device: "slow here")
+    given = ["train", "--data", str(workplace / "nowhere"), "--set", "step_size=10"]
+    with telling(as_json=as_json):
+        assert kidneyseg(given) == 2
+    first, second, _ = capsys.readouterr().err.splitlines()
+    if as_json:
+        told = [json.loads(line) for line in (first, second)]
+        assert [line["level"] for line in told] == ["warning", "warning"]
+        assert told[0]["message"].startswith("step_size has no effect: ")
+        assert told[1]["message"] == "slow here"
+    else:
+        assert first.startswith("warning: step_size has no effect: ")
+        assert second == "warning: slow here"
 
 
 def test_tf32_without_a_gpu_is_refused_before_data_are_looked_at(
