@@ -28,6 +28,7 @@ class _Kind:
 
     n: int = 0
     epochs: int = 0
+    copied_epochs: int = 0  # of them, trained under an earlier number of the same training
     hours: float = 0.0  # from each one's start to its end
     n_trained: int = 0  # of them; the others took a result over
     epoch_hours: float = 0.0  # of their epochs, each trial's at most from its start to its end
@@ -36,11 +37,12 @@ class _Kind:
 def read_status(storage: Storage, study: str) -> StudyStatus:
     """Read a study's status.
 
-    Hours of work are those of each trial from its start to its end, of a running one of a living
-    worker until now; one that was handed back, and a running one that nobody holds, counts with
-    its finished epochs, as nobody knows when its worker stopped. What pruning saved is what the
-    pruned trials would have cost had each been like the mean complete one, less what they did
-    cost. The time left is that of the missing trials at the pace of the last 50.
+    Epochs are all that were trained, each once, whatever became of its trial. Hours of work are
+    those of each trial from its start to its end, of a running one of a living worker until now;
+    one that was handed back, and a running one that nobody holds, counts with its finished epochs,
+    as nobody knows when its worker stopped. What pruning saved is what the pruned trials would
+    have cost had each been like the mean complete one, less what they did cost. The time left is
+    that of the missing trials at the pace of the last 50.
 
     Raises StudyError where there is no such study, StorageLostError where the database is away.
     """
@@ -85,7 +87,7 @@ def _assemble(study: str, sheet: Sheet) -> StudyStatus:
         best=_best(sheet),
         workers=workers,
         running=_running(sheet),
-        epochs=sum(kind.epochs for name, kind in kinds.items() if name not in SET_ASIDE),
+        epochs=sum(kind.epochs - kind.copied_epochs for kind in kinds.values()),
         hours=_hours(kinds, sheet, {worker.trial for worker in workers if worker.alive}),
         saved_epochs=round(saved.epochs),
         saved_hours=saved.hours,
@@ -102,6 +104,7 @@ def _kind(row: Row[Any]) -> _Kind:
         hours=row.value_1 / 3600,
         epoch_hours=row.value_2 / 3600,
         n_trained=round(row.value_3),
+        copied_epochs=round(row.value_4),
     )
 
 

@@ -31,7 +31,7 @@ from sqlalchemy import (
 
 from kidneyseg.search.budget import FINISHED, HANDED_BACK, OUTCOME, STATE, State
 from kidneyseg.search.crew import seconds_since_1970
-from kidneyseg.search.lineage import LINEAGE, TAKEN_OVER
+from kidneyseg.search.lineage import LINEAGE, TAKEN_OVER, WENT_ON_AFTER
 from kidneyseg.search.tables import (
     epochs,
     leases,
@@ -61,7 +61,7 @@ class Part(StrEnum):
     """What a row of the sheet tells, and in which columns."""
 
     STUDY = "study"  # n_trials; why it stops; 1 for at once, now
-    KIND = "kind"  # how many; of which kind; epochs, seconds from first to last, in epochs; trained
+    KIND = "kind"  # how many; of which kind; epochs, seconds, those in epochs; trained; copied
     COPIES = "copies"  # trials that were handed back and are in line again
     BEST = "best"  # trial; Dice
     PARAMETER = "parameter"  # place; name, distribution; value: of the best trial
@@ -125,7 +125,11 @@ def _each(study_id: Any) -> CTE:
     source = trial_user_attributes.alias()
     taken_over = and_(source.c.trial_id == trials.c.trial_id, source.c.key == TAKEN_OVER)
     is_trained = source.c.trial_id.is_(None)  # not: its result is another trial's
+    before = trial_user_attributes.alias()
+    went_on = and_(before.c.trial_id == trials.c.trial_id, before.c.key == WENT_ON_AFTER)
     reports = _reports(study_id)
+    n_reports = func.coalesce(reports.c.n, 0)
+    n_before = func.coalesce(cast(before.c.value_json, Integer), 0)
     timed = _timed_epochs(study_id)
     start, end = (
         seconds_since_1970(trials.c.datetime_start),
@@ -144,13 +148,15 @@ def _each(study_id: Any) -> CTE:
             start.label("start"),
             end.label("end"),
             case((is_trained, 1), else_=0).label("is_trained"),
-            case((is_trained, func.coalesce(reports.c.n, 0)), else_=0).label("n_epochs"),
+            case((is_trained, n_reports), else_=0).label("n_epochs"),
+            case((n_before < n_reports, n_before), else_=n_reports).label("n_copied"),
             reports.c.last.label("last_epoch"),
             func.coalesce(timed.c.seconds, 0.0).label("epoch_seconds"),
             func.coalesce(timed.c.n, 0).label("n_timed"),
         )
         .outerjoin(outcome, ended)
         .outerjoin(source, taken_over)
+        .outerjoin(before, went_on)
         .outerjoin(reports, reports.c.trial_id == trials.c.trial_id)
         .outerjoin(timed, timed.c.trial_id == trials.c.trial_id)
         .where(trials.c.study_id == study_id)
@@ -190,6 +196,7 @@ def _kinds(each: CTE) -> Select[Any]:
         func.sum(span),
         func.sum(in_epochs),
         func.sum(each.c.is_trained),
+        func.sum(each.c.n_copied),
     )
     return _row(Part.KIND, func.count(), (each.c.kind,), sums).group_by(each.c.kind)
 

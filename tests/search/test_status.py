@@ -14,7 +14,7 @@ from sqlalchemy import event, insert
 from kidneyseg.errors import StorageLostError, StudyError
 from kidneyseg.search.budget import HANDED_BACK, OUTCOME, SURPLUS
 from kidneyseg.search.identity import WorkerIdentity
-from kidneyseg.search.lineage import LINEAGE, TAKEN_OVER
+from kidneyseg.search.lineage import LINEAGE, TAKEN_OVER, WENT_ON_AFTER
 from kidneyseg.search.orders import ask_for, ask_to_stop
 from kidneyseg.search.status import find_study_id, read_status
 from kidneyseg.search.status_query import RECENT
@@ -198,8 +198,7 @@ def test_epochs_and_hours_are_those_of_this_study(
     either_storage: Storage, study: optuna.Study
 ) -> None:
     status = read_status(either_storage, "tiny")
-    # The handed-back trial's epoch counts where it goes on.
-    assert status.epochs == 2 + 3 + 1 + 1 + 2
+    assert status.epochs == 2 + 3 + 1 + 1 + 1 + 2
     assert status.hours == pytest.approx(165 / 60)
     # Its hours are those of its epochs, at most those until it ended; so are a running one's
     # that nobody holds.
@@ -207,6 +206,20 @@ def test_epochs_and_hours_are_those_of_this_study(
     time_epochs(either_storage, study, 5, 360.0)  # ended when it began
     time_epochs(either_storage, study, 10, 720.0)
     assert read_status(either_storage, "tiny").hours == pytest.approx(165 / 60 + 0.1 + 0.2)
+
+
+def test_an_epoch_is_counted_once_however_often_its_trial_goes_on(either_storage: Storage) -> None:
+    study = optuna.create_study(storage=either_storage.optuna, study_name="tiny")
+    study.add_trial(ended(HANDED_BACK, minutes=15, curve=(0.1, 0.2)))
+    assert read_status(either_storage, "tiny").epochs == 2  # nobody went on yet
+    on_1 = {LINEAGE: [0], WENT_ON_AFTER: 2}
+    study.add_trial(trial(TrialState.RUNNING, attributes=on_1))  # tells them in a moment
+    assert read_status(either_storage, "tiny").epochs == 2
+    handed_on = {**on_1, OUTCOME: HANDED_BACK}
+    study.add_trial(trial(TrialState.FAIL, curve=(0.1, 0.2, 0.3), attributes=handed_on))
+    on_2 = {LINEAGE: [0, 2], WENT_ON_AFTER: 3}
+    study.add_trial(trial(TrialState.COMPLETE, 0.4, curve=(0.1, 0.2, 0.3, 0.4), attributes=on_2))
+    assert read_status(either_storage, "tiny").epochs == 4
 
 
 def test_a_trial_that_took_a_result_over_trained_nothing(either_storage: Storage) -> None:
@@ -334,7 +347,7 @@ def test_it_tells_what_optuna_s_own_listing_holds(either_storage: Storage, seed:
     names = {"fail": "failed"}
     states = Counter(names.get(t.state.name.lower(), t.state.name.lower()) for t in counted)
     assert {name: n for name, n in status.states.items() if n} == states
-    assert status.epochs == sum(len(t.intermediate_values) for t in counted)
+    assert status.epochs == sum(len(t.intermediate_values) for t in study.trials)
     hours = sum(t.duration.total_seconds() for t in counted if t.duration is not None) / 3600
     assert status.hours == pytest.approx(hours)
     assert status.best is not None
