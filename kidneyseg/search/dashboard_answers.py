@@ -33,7 +33,12 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
 }
-NARROW = b"<style>main, main * { min-width: 0 } main td { overflow-wrap: anywhere }</style>"
+NARROW = b"""<style>
+main, main * { min-width: 0 }
+main table { min-width: 0 !important }
+main td { overflow-wrap: anywhere }
+main td:first-child { overflow-wrap: normal }
+</style>"""
 HEAVY = re.compile(r"/api/studies/[^/]+/(plot/[^/]+|param_importances)/*|/csv/.*")
 CONTOUR = re.compile(r"/api/studies/([0-9]+)/plot/contour/*")
 MOST_TRIALS_OF_CONTOUR = 200  # each pair of hyper-parameters has a grid of their square: 22 MB at 7

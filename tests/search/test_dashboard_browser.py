@@ -25,6 +25,9 @@ pytestmark = pytest.mark.slow
 LOGIN = Login(user="viewer", password="correct horse battery")
 SPLIT = Split(data="d", seed=0, training=("a", "b", "c"), validation=("d",), test=("e",))
 TOO_WIDE = "document.documentElement.scrollWidth - innerWidth"  # pixels
+TABLES = "[...document.querySelectorAll('main table')]"
+CELL = "document.querySelector('main tbody td')"
+KEY = f"(r => (r.selectNodeContents({CELL}), r.getBoundingClientRect()))(document.createRange())"
 DICE = (0.62, 0.71, 0.68, 0.8)
 
 
@@ -104,6 +107,9 @@ def test_who_logs_in_finds_the_study_and_its_history(
     page.picture(tmp_path / "history.png")
     page.see("definition")
     assert page.evaluate(TOO_WIDE) == 0
+    # The table of attributes: no wider than its place, and no name broken over two lines.
+    assert page.evaluate(f"{TABLES}.map(t => t.offsetWidth - t.parentElement.clientWidth)") == [0]
+    assert page.evaluate(f"{KEY}.height < 2 * parseFloat(getComputedStyle({CELL}).fontSize)")
 
 
 def test_a_trial_shows_its_words_and_its_picture(
