@@ -17,7 +17,8 @@ from kidneyseg.environment_files import load_environment
 from kidneyseg.errors import DiskFullError, KidneysegError
 from kidneyseg.runs import STORAGE_VARIABLE
 from kidneyseg.search.budget import OUTCOME, SURPLUS
-from kidneyseg.search.drill import Drill, Fault, begin_drill, drill_environment, run_drill
+from kidneyseg.search.drill import Drill, begin_drill, drill_environment, run_drill
+from kidneyseg.search.drill_crew import Fault
 from kidneyseg.search.drill_verdict import find_faults
 from kidneyseg.search.hand_back import end_trial
 from kidneyseg.search.service import BegunStudy
