@@ -1,7 +1,8 @@
 """A drill on one's own machine, database and folder: workers are killed at random moments.
 
 Tiny trainings on phantoms, real processes, real signals. At the end the study must hold exactly the
-trials asked for, each with its curve whole, and no epoch trained twice that was finished once.
+trials asked for, none of them failed, each with its curve whole, and no epoch that was finished
+trained twice. Who trains a trial at its last attempt is spared: a third death is for it to fail.
 """
 
 import os
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
+from optuna.trial import TrialState
+from sqlalchemy import select
 
 from kidneyseg.errors import KidneysegError
 from kidneyseg.phantom.data_set import write_phantoms
@@ -21,9 +24,13 @@ from kidneyseg.search.definition import StudyFile, StudyPlan
 from kidneyseg.search.drill_crew import Crew, Fault, drill_crew
 from kidneyseg.search.drill_verdict import find_faults
 from kidneyseg.search.drill_worker import DrillOrder
+from kidneyseg.search.hand_back import ATTEMPT, MAX_ATTEMPTS
+from kidneyseg.search.identity import WorkerIdentity
 from kidneyseg.search.service import BegunStudy, begin_study
 from kidneyseg.search.space import parse_space
 from kidneyseg.search.storage import Storage
+from kidneyseg.search.studies import Study
+from kidneyseg.search.tables import leases
 from kidneyseg.settings import Environment
 
 SPACE = {
@@ -112,7 +119,7 @@ def run_drill(
     )
     n_trials = drill.n_trials
     with drill_crew(order, address, drill.n_processes, variables) as crew:
-        for happened in _strike(crew, drill, meanwhile):
+        for happened in _strike(crew, begun.study, drill, meanwhile):
             if happened is None:  # through before all faults: more work, more workers
                 n_trials += drill.n_trials
                 begun.study.ask_for(n_trials)
@@ -124,7 +131,9 @@ def run_drill(
         raise KidneysegError(f"the drill failed: {'; '.join(problems)}")
 
 
-def _strike(crew: Crew, drill: Drill, meanwhile: Callable[[], None]) -> Iterator[Happened | None]:
+def _strike(
+    crew: Crew, study: Study, drill: Drill, meanwhile: Callable[[], None]
+) -> Iterator[Happened | None]:
     """Strike until all faults happened and the work is done; None asks for more work."""
     chance = random.Random(drill.seed)
     deadline = time.monotonic() + drill.most_seconds
@@ -140,12 +149,27 @@ def _strike(crew: Crew, drill: Drill, meanwhile: Callable[[], None]) -> Iterator
             continue
         time.sleep(chance.uniform(*drill.pause_seconds))
         fault = drill.faults[done % len(drill.faults)]
-        if not crew.strike(fault, chance):
+        if not crew.strike(fault, chance, spared=find_last_attempts(study)):
             continue
         done += 1
         yield Happened(what=fault.value)
         if done == drill.n_faults // 2:
             meanwhile()
+
+
+def find_last_attempts(study: Study) -> set[int]:
+    """The processes of workers one of whose trials fails, as it must, if it dies once more."""
+    holders = {
+        row.trial_id: row.worker
+        for row in study.storage.read(select(leases.c.trial_id, leases.c.worker))
+    }
+    running = study.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    workers = [
+        WorkerIdentity.parse(holders.get(trial._trial_id, ""))
+        for trial in running
+        if trial.user_attrs.get(ATTEMPT, 1) >= MAX_ATTEMPTS
+    ]
+    return {worker.pid for worker in workers if worker is not None}
 
 
 def end_drill(begun: BegunStudy) -> None:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from enum import StrEnum
 
@@ -58,9 +58,10 @@ class Crew:
             if process.poll() is not None:
                 self._processes[place] = self._start(place)
 
-    def strike(self, fault: Fault, chance: random.Random) -> bool:
-        """Do it to a process that trains; whether there was one."""
-        training = [process for process in self._processes if _trainings(process)]
+    def strike(self, fault: Fault, chance: random.Random, spared: Collection[int]) -> bool:
+        """Do it to a process that trains, none of the `spared` ones; whether there was one."""
+        free = [process for process in self._processes if process.pid not in spared]
+        training = [process for process in free if _trainings(process)]
         if not training:
             return False
         process = chance.choice(training)

@@ -16,7 +16,7 @@ from kidneyseg.errors import (
     one_line,
 )
 from kidneyseg.files import is_disk_full
-from kidneyseg.search.budget import Ledger, State, read_ledger
+from kidneyseg.search.budget import FAILED, Ledger, State, read_ledger
 from kidneyseg.search.events import EpochFinished, Event, TakenOver, TrialFinished
 from kidneyseg.search.hand_back import end_trial, hand_back, reap_trial
 from kidneyseg.search.keeping import remove_surplus_models
@@ -138,7 +138,7 @@ class GuardedTrial:
         if isinstance(error, TrialProcessDiedError):
             reap_trial(place.study, trial._trial_id, reason)
         else:
-            end_trial(place.study, trial._trial_id, f"failed: {reason}")
+            end_trial(place.study, trial._trial_id, f"{FAILED}: {reason}")
 
 
 @contextmanager
