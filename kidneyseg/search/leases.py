@@ -121,7 +121,8 @@ class Heart:
                 continue  # the next beat may pass; watchers wait for the grace period
 
     def _watchers(self) -> set[str]:
-        return find_watchers(self._study.storage, self._study.id, 2 * self._grace_seconds)
+        """Who has not been seen for half the grace period is replaced; more than ten do no harm."""
+        return find_watchers(self._study.storage, self._study.id, GAP * self._grace_seconds)
 
     def _renew(self) -> None:
         beat = update(leases).where(leases.c.trial_id == self._trial_id)

@@ -5,13 +5,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import TrialState
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.exc import OperationalError
 
 from kidneyseg.search import patience
@@ -193,15 +193,18 @@ def test_a_heart_reaps_without_being_asked(
 def test_of_many_workers_only_the_watchers_look_after_the_trials_of_others(
     study: Study, begin_trial: BeginTrial, dead_worker: WorkerIdentity
 ) -> None:
+    """And the next one, as soon as one of them has not been seen for half the grace period."""
     trial = begin_trial(study, worker=str(dead_worker))
-    first = [f"0000 {number}" for number in range(WATCHERS)]  # by name before any other
+    first = [f"0000 {number} 0" for number in range(WATCHERS)]  # by name before any other
     row = {"study_id": study.id, "device": "cpu", "since": utc_now(), "seen": utc_now()}
     for name in first:
         study.storage.change(insert(workers).values(worker=name, **row))
-    with Heart(study, "cpu") as heart:
+    with Heart(study, "cpu", place=1) as heart:
         heart.beat()
         assert study.optuna.trials[trial.number].state == TrialState.RUNNING
-        study.storage.change(delete(workers).where(workers.c.worker == first[3]))
+        theirs = workers.c.worker == first[3]
+        before = datetime.now(UTC).replace(tzinfo=None) - timedelta(seconds=0.6 * GRACE_SECONDS)
+        study.storage.change(update(workers).where(theirs).values(seen=before))
         heart.beat()
         assert study.optuna.trials[trial.number].state == TrialState.FAIL
 
