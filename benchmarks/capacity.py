@@ -7,7 +7,7 @@ besides is measured apart, because there are ten of them, however many workers t
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import insert
 
@@ -84,16 +84,18 @@ def measure(made: Databases, n_running: int) -> ServerSeconds:
 
 
 def _join(study: Study, trial_ids: Sequence[int], leased: ExitStack) -> dict[str, Heart]:
-    """A worker, seen just now, for each trial, and its heart by its name."""
-    names = [str(WorkerIdentity.mine(place)) for place in range(len(trial_ids))]
-    hearts = {name: Heart(study, "cpu", place) for place, name in enumerate(names)}
+    """A worker, seen just now, for each trial, each on a machine of its own; hearts by name."""
+    mine = WorkerIdentity.mine()
+    names = [str(replace(mine, host=f"node{number}")) for number in range(len(trial_ids))]
+    hearts = {name: Heart(study, "cpu") for name in names}
+    for (name, heart), trial_id in zip(hearts.items(), trial_ids, strict=True):
+        heart._worker = name  # noqa: SLF001 - as on another machine
+        leased.enter_context(heart.lease(trial_id))
     with study.storage.engine.begin() as connection:
         connection.execute(
             insert(workers).values(since=utc_now(), seen=utc_now()),
             [{"study_id": study.id, "worker": name, "device": "cpu"} for name in names],
         )
-    for name, trial_id in zip(names, trial_ids, strict=True):
-        leased.enter_context(hearts[name].lease(trial_id))
     return hearts
 
 

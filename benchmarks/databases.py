@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from sqlalchemy import make_url
 from tests.postgres_server import PostgresServer, new_server, postgres_programs
 
 KINDS = ("sqlite", "postgres")
+SETTLE_SECONDS = 1.0  # until a connection that was closed is counted with those that ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class PostgresDatabases:
 
     def server_seconds(self) -> float:
         """Give the processor time of the server and its connections, ended ones included."""
+        time.sleep(SETTLE_SECONDS)
         server = psutil.Process(self.server.pid)
         own = server.cpu_times()
         seconds = own.user + own.system + own.children_user + own.children_system
