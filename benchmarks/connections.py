@@ -2,9 +2,9 @@
 
     python benchmarks/connections.py --workers 40 120 240
 
-Each simulated worker opens the database as ours do, and reports an epoch every few seconds. The
-server allows 100 connections, as it does where nobody changed it. Needs PostgreSQL's programs, and
-`pgbouncer` for the second half.
+Each simulated worker opens the database as ours do, reports an epoch every few seconds, and shows
+signs of life. The server allows 100 connections, as it does where nobody changed it. Needs
+PostgreSQL's programs, and `pgbouncer` for the second half.
 """
 
 import argparse
@@ -24,33 +24,35 @@ import psycopg
 from sqlalchemy import make_url
 
 from kidneyseg.errors import KidneysegError
+from kidneyseg.search.leases import Heart
 from kidneyseg.search.objective import report_epoch
 from kidneyseg.search.storage import open_storage
 from kidneyseg.search.studies import load_study
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.storage import EPOCHS, begin, epoch_report
+from benchmarks.filled_study import EPOCHS, begin, epoch_report
 from tests.postgres_server import PostgresServer, postgres_programs
 
 PERIOD_SECONDS = 5.0  # between two epochs of a simulated worker
 POOL_SIZE = 20  # connections of PgBouncer to the server
 
 
-def work(address: str, failures: list[str], waits: list[float], until: float) -> None:
-    """Be a worker: join, take a trial, report epochs."""
+def work(address: str, place: int, failures: list[str], waits: list[float], until: float) -> None:
+    """Be a worker: join, take a trial, report epochs and show signs of life."""
     try:
         storage = open_storage(address, patience_seconds=0)
         study = load_study(storage, "storage")
         trial = study.optuna.ask()
         study.definition.draw(trial)
         epoch = 0
-        while time.monotonic() < until and epoch < EPOCHS:
-            epoch += 1
-            start = time.monotonic()
-            report_epoch(study, trial, epoch_report(epoch))
-            study.pruner.should_prune(trial._trial_id, epoch)  # noqa: SLF001
-            waits.append(time.monotonic() - start)
-            time.sleep(PERIOD_SECONDS)
+        with Heart(study, "cpu", place) as heart, heart.lease(trial._trial_id):  # noqa: SLF001
+            while time.monotonic() < until and epoch < EPOCHS:
+                epoch += 1
+                start = time.monotonic()
+                report_epoch(study, trial, epoch_report(epoch))
+                study.pruner.should_prune(trial._trial_id, epoch)  # noqa: SLF001
+                waits.append(time.monotonic() - start)
+                time.sleep(PERIOD_SECONDS)
         storage.engine.dispose()
     except (KidneysegError, psycopg.Error, Exception) as error:  # noqa: BLE001 - counted
         failures.append(str(error).splitlines()[0])
@@ -93,8 +95,8 @@ def try_workers(n_workers: int, address: str, server: PostgresServer, seconds: f
     waits: list[float] = []
     until = time.monotonic() + seconds
     threads = [
-        threading.Thread(target=work, args=(address, failures, waits, until))
-        for _ in range(n_workers)
+        threading.Thread(target=work, args=(address, place, failures, waits, until))
+        for place in range(n_workers)
     ]
     for thread in threads:
         thread.start()

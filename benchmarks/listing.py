@@ -1,9 +1,9 @@
 """Reading a study's status beside Optuna's own listing of its trials, at 5000 trials.
 
-    python benchmarks/listing.py [--trials 5000] [--rounds 5] [--postgres postgresql://...]
+    python benchmarks/listing.py [--trials 5000] [--rounds 5] [--database sqlite postgres]
 
-A study of so many trials is written into a new SQLite file, and into a PostgreSQL database where
-one is named (its study `listing` is deleted again). Then, in turn, round after round:
+A study of so many trials is written into a new SQLite file, and into a new PostgreSQL database
+where this machine has its programs. Then, in turn, round after round:
 
     status      `read_status`: all that `kidneyseg-search status` shows, one query
     trials      `study.get_trials()` on a storage that has read nothing yet, as a new process has
@@ -13,12 +13,11 @@ Wall time is told with processor time, and a ratio is that of medians over the r
 """
 
 import argparse
-import os
 import random
 import statistics
-import tempfile
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import optuna
@@ -29,6 +28,9 @@ from sqlalchemy import insert, select
 from kidneyseg.search.status import read_status
 from kidneyseg.search.storage import Storage, open_storage
 from kidneyseg.search.tables import epochs, trials
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.databases import KINDS, databases, kinds_here
 
 STUDY = "listing"
 N_EPOCHS = 10
@@ -112,7 +114,6 @@ def compare(name: str, address: str, arguments: argparse.Namespace) -> None:
             f"{name:<10} {arguments.trials} trials  {way:<9} {1000 * wall:8.1f} ms  "
             f"({1000 * processor:8.1f} ms of this processor)  {times:6.1f} times status"
         )
-    optuna.delete_study(study_name=STUDY, storage=storage.optuna)
     storage.engine.dispose()
 
 
@@ -120,22 +121,16 @@ def median(spent: Sequence[Seconds]) -> Seconds:
     return statistics.median(each[0] for each in spent), statistics.median(e[1] for e in spent)
 
 
-def databases(postgres: str | None) -> Iterator[tuple[str, str]]:
-    with tempfile.TemporaryDirectory() as folder:
-        yield "sqlite", f"sqlite:///{Path(folder) / 'studies.db'}"
-    if postgres:
-        yield "postgresql", postgres
-
-
 def main() -> None:
     """Measure on every database there is."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--postgres", default=os.environ.get("KIDNEYSEG_TEST_POSTGRES"))
+    parser.add_argument("--database", nargs="+", choices=KINDS, default=kinds_here())
     arguments = parser.parse_args()
-    for name, address in databases(arguments.postgres):
-        compare(name, address, arguments)
+    for kind in arguments.database:
+        with databases(kind) as made:
+            compare(made.name, made.new(), arguments)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from kidneyseg.search.tables import trial_user_attributes, trials
 
 OUTCOME = "outcome"  # trial attribute: why a trial failed, for people
 HANDED_BACK = "handed back"  # how the outcome of a trial begins that goes on under a new number
+FAILED = "failed"  # how the outcome of a trial begins that another replaces
 
 SURPLUS = "surplus: the budget was reached before it began"
 

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Float, cast, extract, func, select
 from kidneyseg.search.storage import Storage
 from kidneyseg.search.tables import utc_now, workers
 
-WATCHERS = 10  # workers of a study that look after the others: enough for any of them to die
+WATCHERS = 10  # workers of a study that look after the others
 
 
 def count_workers(storage: Storage, study_id: int, within_seconds: float) -> int:
@@ -18,9 +18,16 @@ def count_workers(storage: Storage, study_id: int, within_seconds: float) -> int
 
 
 def find_watchers(storage: Storage, study_id: int, within_seconds: float) -> set[str]:
-    """Those of the workers seen lately who look after all trials: the first by name."""
+    """Those of the workers seen lately who look after all trials: the first by name.
+
+    The first of each process come before the others: workers of one process die together.
+    """
     query = select(workers.c.worker).where(*_seen(study_id, within_seconds))
-    return set(storage.read(query.order_by(workers.c.worker).limit(WATCHERS)).scalars())
+    query = query.order_by(workers.c.worker).limit(WATCHERS)
+    found = list(storage.read(query.where(workers.c.worker.like("% 0"))).scalars())
+    if len(found) < WATCHERS:
+        found += [worker for worker in storage.read(query).scalars() if worker not in found]
+    return set(found[:WATCHERS])
 
 
 def seconds_since_1970(time: Any) -> ColumnElement[float]:

@@ -64,9 +64,12 @@ def check_connections(storage: Storage) -> list[Finding]:
             " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS used"
         )
     ).one()
-    n_workers = sum(len(read_status(storage, name).alive) for name in study_names(storage))
-    wanted = max(int(row.used), CONNECTIONS_EACH * n_workers)
-    found = f"{row.used} of {row.room} in use, {n_workers} workers alive"
+    alive = [each for name in study_names(storage) for each in read_status(storage, name).alive]
+    processes = {each.worker.partition("/")[0] for each in alive}  # host, number; then the place
+    wanted = max(int(row.used), CONNECTIONS_EACH * len(processes))
+    found = (
+        f"{row.used} of {row.room} in use, {len(alive)} workers alive, processes: {len(processes)}"
+    )
     if wanted > 0.8 * row.room:
         cure = "raise max_connections of the server, or put PgBouncer before it"
         return [warning("connections", found, cure)]

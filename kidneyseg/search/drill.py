@@ -1,35 +1,36 @@
 """A drill on one's own machine, database and folder: workers are killed at random moments.
 
 Tiny trainings on phantoms, real processes, real signals. At the end the study must hold exactly the
-trials asked for, each with its curve whole, and no epoch trained twice that was finished once.
+trials asked for, none of them failed, each with its curve whole, and no epoch that was finished
+trained twice. Who trains a trial at its last attempt is spared: a third death is for it to fail.
 """
 
 import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 import optuna
-import psutil
+from optuna.trial import TrialState
+from sqlalchemy import select
 
 from kidneyseg.errors import KidneysegError
 from kidneyseg.phantom.data_set import write_phantoms
 from kidneyseg.phantom.drawing import PhantomSize
-from kidneyseg.runs import STORAGE_VARIABLE
 from kidneyseg.search.definition import StudyFile, StudyPlan
+from kidneyseg.search.drill_crew import Crew, Fault, drill_crew
 from kidneyseg.search.drill_verdict import find_faults
 from kidneyseg.search.drill_worker import DrillOrder
+from kidneyseg.search.hand_back import ATTEMPT, MAX_ATTEMPTS
+from kidneyseg.search.identity import WorkerIdentity
 from kidneyseg.search.service import BegunStudy, begin_study
 from kidneyseg.search.space import parse_space
 from kidneyseg.search.storage import Storage
+from kidneyseg.search.studies import Study
+from kidneyseg.search.tables import leases
 from kidneyseg.settings import Environment
 
 SPACE = {
@@ -38,17 +39,7 @@ SPACE = {
 }
 N_PHANTOMS = 5
 GRACE_SECONDS = 6.0
-FROZEN_SECONDS = 12.0  # longer than the grace: the trial is somebody else's on waking
 LOOK_SECONDS = 0.25
-
-
-class Fault(StrEnum):
-    """What happens to a worker."""
-
-    KILL = "worker killed"
-    KILL_TRAINING = "training process killed"
-    TERMINATE = "worker terminated"
-    FREEZE = "worker frozen and woken"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,8 +118,8 @@ def run_drill(
         study=begun.study.name, environment=begun.cases.environment, workers=drill.workers_each
     )
     n_trials = drill.n_trials
-    with _crew(order, address, drill.n_processes, variables) as crew:
-        for happened in _strike(crew, drill, meanwhile):
+    with drill_crew(order, address, drill.n_processes, variables) as crew:
+        for happened in _strike(crew, begun.study, drill, meanwhile):
             if happened is None:  # through before all faults: more work, more workers
                 n_trials += drill.n_trials
                 begun.study.ask_for(n_trials)
@@ -141,7 +132,7 @@ def run_drill(
 
 
 def _strike(
-    crew: "_Crew", drill: Drill, meanwhile: Callable[[], None]
+    crew: Crew, study: Study, drill: Drill, meanwhile: Callable[[], None]
 ) -> Iterator[Happened | None]:
     """Strike until all faults happened and the work is done; None asks for more work."""
     chance = random.Random(drill.seed)
@@ -158,12 +149,27 @@ def _strike(
             continue
         time.sleep(chance.uniform(*drill.pause_seconds))
         fault = drill.faults[done % len(drill.faults)]
-        if not crew.strike(fault, chance):
+        if not crew.strike(fault, chance, spared=find_last_attempts(study)):
             continue
         done += 1
         yield Happened(what=fault.value)
         if done == drill.n_faults // 2:
             meanwhile()
+
+
+def find_last_attempts(study: Study) -> set[int]:
+    """The processes of workers one of whose trials fails, as it must, if it dies once more."""
+    holders = {
+        row.trial_id: row.worker
+        for row in study.storage.read(select(leases.c.trial_id, leases.c.worker))
+    }
+    running = study.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    workers = [
+        WorkerIdentity.parse(holders.get(trial._trial_id, ""))
+        for trial in running
+        if trial.user_attrs.get(ATTEMPT, 1) >= MAX_ATTEMPTS
+    ]
+    return {worker.pid for worker in workers if worker is not None}
 
 
 def end_drill(begun: BegunStudy) -> None:
@@ -172,98 +178,3 @@ def end_drill(begun: BegunStudy) -> None:
     runs = begun.cases.environment.common.runs
     for folder in (runs / begun.study.name, runs / "artifacts"):
         shutil.rmtree(folder, ignore_errors=True)
-
-
-class _Crew:
-    """The worker processes of a drill."""
-
-    def __init__(
-        self,
-        order: DrillOrder,
-        address: str,
-        n_processes: int,
-        variables: Sequence[Mapping[str, str]],
-    ) -> None:
-        self._order = order
-        self._address = address
-        self._variables = [variables[place % len(variables)] for place in range(n_processes)]
-        self._processes = [self._start(place) for place in range(n_processes)]
-
-    def is_through(self) -> bool:
-        """Whether every process has ended because the work is done."""
-        return all(process.poll() == 0 for process in self._processes)
-
-    def replace_dead(self) -> None:
-        """Start a process for each that ended without being through."""
-        for place, process in enumerate(self._processes):
-            if process.poll() not in (None, 0):
-                self._processes[place] = self._start(place)
-
-    def start_again(self) -> None:
-        """Start every process that has ended."""
-        for place, process in enumerate(self._processes):
-            if process.poll() is not None:
-                self._processes[place] = self._start(place)
-
-    def strike(self, fault: Fault, chance: random.Random) -> bool:
-        """Do it to a process that trains; whether there was one."""
-        training = [process for process in self._processes if _trainings(process)]
-        if not training:
-            return False
-        process = chance.choice(training)
-        match fault:
-            case Fault.KILL:
-                process.kill()
-            case Fault.TERMINATE:
-                process.terminate()
-            case Fault.KILL_TRAINING:
-                with suppress(psutil.NoSuchProcess, IndexError):
-                    chance.choice(_trainings(process)).kill()
-            case Fault.FREEZE:
-                process.send_signal(signal.SIGSTOP)
-                time.sleep(FROZEN_SECONDS)
-                process.send_signal(signal.SIGCONT)
-        return True
-
-    def end(self) -> None:
-        """End all of them."""
-        for process in self._processes:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-
-    def _start(self, place: int) -> "subprocess.Popen[str]":
-        process = subprocess.Popen(
-            [sys.executable, "-m", "kidneyseg.search.drill_worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            encoding="utf-8",
-            # The address may hold a password: never an argument, which `ps` shows.
-            env={**os.environ, **self._variables[place], STORAGE_VARIABLE: self._address},
-            start_new_session=True,
-        )
-        if process.stdin is not None:
-            process.stdin.write(self._order.model_dump_json())
-            process.stdin.close()
-        return process
-
-
-def _trainings(process: "subprocess.Popen[str]") -> Sequence[psutil.Process]:
-    """The training processes of a worker process: the children of its fork server."""
-    try:
-        servers = psutil.Process(process.pid).children()
-        return [child for server in servers for child in server.children()]
-    except psutil.NoSuchProcess:
-        return []
-
-
-@contextmanager
-def _crew(
-    order: DrillOrder, address: str, n_processes: int, variables: Sequence[Mapping[str, str]]
-) -> Iterator[_Crew]:
-    crew = _Crew(order, address, n_processes, variables)
-    try:
-        yield crew
-    finally:
-        crew.end()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import select
 
-from kidneyseg.search.budget import HANDED_BACK, OUTCOME
+from kidneyseg.search.budget import FAILED, HANDED_BACK, OUTCOME
 from kidneyseg.search.lineage import WENT_ON_AFTER, lineage
 from kidneyseg.search.studies import Study
 from kidneyseg.search.tables import epochs
@@ -19,6 +19,7 @@ def find_faults(study: Study, n_trials: int) -> list[str]:
     trials = study.optuna.get_trials(deepcopy=False)
     return [
         *_budget_faults(trials, n_trials),
+        *_failures(trials),
         *_lineage_faults(trials),
         *_curve_faults(study, trials),
         *_repeated_epochs(trials),
@@ -32,6 +33,14 @@ def _budget_faults(trials: list[FrozenTrial], n_trials: int) -> Iterator[str]:
     for trial in trials:
         if not trial.state.is_finished():
             yield f"trial {trial.number} is still {trial.state.name.lower()}"
+
+
+def _failures(trials: list[FrozenTrial]) -> Iterator[str]:
+    """A trial that was given up: the budget replaces it, and its training is lost all the same."""
+    for trial in trials:
+        outcome = str(trial.user_attrs.get(OUTCOME, ""))
+        if trial.state == TrialState.FAIL and outcome.startswith(FAILED):
+            yield f"trial {trial.number} {outcome}"
 
 
 def _lineage_faults(trials: list[FrozenTrial]) -> Iterator[str]:

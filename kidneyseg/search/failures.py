@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, extract, func, select
 
-from kidneyseg.search.budget import FINISHED, OUTCOME, STATE, State
+from kidneyseg.search.budget import FAILED, FINISHED, OUTCOME, STATE, State
 from kidneyseg.search.identity import ALIVE_SECONDS
 from kidneyseg.search.orders import read_order, stop_unless_stopped
 from kidneyseg.search.studies import Study
@@ -31,7 +31,8 @@ def stop_where_all_fail(study: Study, reason: str) -> bool:
         .where(
             trials.c.study_id == study.id,
             trials.c.number >= order.failures_from,
-            STATE.in_(FINISHED) | ((STATE == State.FAIL) & outcome.c.value_json.like('"failed%')),
+            STATE.in_(FINISHED)
+            | ((STATE == State.FAIL) & outcome.c.value_json.like(f'"{FAILED}%')),
         )
         .order_by(trials.c.number.desc())
         .limit(wanted)

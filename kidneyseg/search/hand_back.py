@@ -9,7 +9,7 @@ Between these two steps, and where a worker dies there, the trial counts in the 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from kidneyseg.search.budget import HANDED_BACK, OUTCOME
+from kidneyseg.search.budget import FAILED, HANDED_BACK, OUTCOME
 from kidneyseg.search.lineage import LINEAGE, WENT_ON_AFTER, lineage
 from kidneyseg.search.places import FIXED
 from kidneyseg.search.samplers import start_point
@@ -37,7 +37,7 @@ def reap_trial(study: Study, trial_id: int, died: str = "its worker died") -> bo
     if (trial.last_step or 0) > trial.user_attrs.get(WENT_ON_AFTER, 0):
         attempt = 0  # it got on: the next attempt is a first one
     if attempt >= MAX_ATTEMPTS:
-        return end_trial(study, trial_id, f"failed: {died}, {attempt} times")
+        return end_trial(study, trial_id, f"{FAILED}: {died}, {attempt} times")
     return _give_back(study, trial, f"{HANDED_BACK}: {died}", attempt + 1)
 
 

@@ -19,7 +19,7 @@ class WorkerIdentity:
     machine: str  # boot and process namespace: where a process number means something
     pid: int
     started: float  # when the process started: ticks since boot, where the system tells them
-    place: int = 0  # of several workers in one process
+    place: int = 0  # of several workers in one process; last in the text (`crew.py`)
 
     def __str__(self) -> str:
         return f"{self.host} {self.machine} {self.pid} {self.started:.2f} {self.place}"

@@ -49,7 +49,7 @@ class Heart:
         self._grace_seconds = grace_seconds
         self._watcher = Watcher(study, grace_seconds)
         self._beat_seconds = min(grace_seconds / BEATS_IN_GRACE, LONGEST_BEAT_SECONDS)
-        self._thread = threading.Thread(target=self._beat, name="heart", daemon=True)
+        self._thread = threading.Thread(target=self._keep_beating, name="heart", daemon=True)
 
     @property
     def shall_stop_now(self) -> bool:
@@ -90,6 +90,13 @@ class Heart:
         finally:
             self._trial_id = None
 
+    def beat(self) -> None:
+        """Show a sign of life, hear what is asked, and, as a watcher, look after all trials."""
+        self._renew()
+        self.hear()
+        if self._worker in self._watchers():
+            self._watcher.reap()
+
     def hear(self) -> Order:
         """What is asked of the study now."""
         order = read_order(self._study.storage, self._study.id)
@@ -106,18 +113,16 @@ class Heart:
     def _mine(self) -> tuple[Any, Any]:
         return workers.c.study_id == self._study.id, workers.c.worker == self._worker
 
-    def _beat(self) -> None:
+    def _keep_beating(self) -> None:
         while not self._stop.wait(self._beat_seconds):
             try:
-                self._renew()
-                self.hear()
-                if self._worker in self._watchers():
-                    self._watcher.reap()
+                self.beat()
             except Exception:  # noqa: BLE001, S112 - a heart that stops is a worker taken for dead
                 continue  # the next beat may pass; watchers wait for the grace period
 
     def _watchers(self) -> set[str]:
-        return find_watchers(self._study.storage, self._study.id, 2 * self._grace_seconds)
+        """Who has not been seen for half the grace period is replaced; more than ten do no harm."""
+        return find_watchers(self._study.storage, self._study.id, GAP * self._grace_seconds)
 
     def _renew(self) -> None:
         beat = update(leases).where(leases.c.trial_id == self._trial_id)

@@ -8,12 +8,14 @@ import json
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 
 import optuna
 from optuna_dashboard import get_note, save_note
 from sqlalchemy import String, Text, column, table, update
 
 from kidneyseg.ct.splits import Split
+from kidneyseg.errors import StudyError
 from kidneyseg.model.picture_files import N_BEST, N_WORST
 from kidneyseg.search.artifacts import MODEL
 from kidneyseg.search.budget import OUTCOME
@@ -27,6 +29,7 @@ from kidneyseg.search.objective import (
     BEST_EPOCH,
     DICE_OF_CASE,
 )
+from kidneyseg.search.patience import DATABASE_ERRORS
 from kidneyseg.search.report.meanings import meaning
 from kidneyseg.search.report.methods import pruner_sentence, sampler_sentence
 from kidneyseg.search.report.words import (
@@ -82,6 +85,14 @@ def refresh_note(study: Study, split: Split, *, at_once: bool = False) -> bool:
         return False
     save_note(study.optuna, text)
     return True
+
+
+def leave_note(study: Study, split: Split) -> None:
+    """Have the note say how things stand at the end; a database that is away holds up no end."""
+    if study.storage.patience.is_waiting:
+        return
+    with suppress(KeyError, StudyError, *DATABASE_ERRORS):  # it was deleted, or is away
+        refresh_note(study, split, at_once=True)
 
 
 def note_failure(trial: optuna.Trial, reason: str, traceback: str) -> bool:

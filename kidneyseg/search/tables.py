@@ -118,7 +118,7 @@ leases = Table(
     "kidneyseg_leases",
     _ALL,
     _of_trial(),
-    Column("worker", String(300), nullable=False),  # leases.WorkerIdentity as text
+    Column("worker", String(300), nullable=False),  # identity.WorkerIdentity as text
     Column("beat", Integer, nullable=False),
 )
 
@@ -140,7 +140,7 @@ workers = Table(
     "kidneyseg_workers",
     _ALL,
     _of_study(),
-    Column("worker", String(300), primary_key=True),  # leases.WorkerIdentity as text
+    Column("worker", String(300), primary_key=True),  # identity.WorkerIdentity as text
     Column("device", String(100), nullable=False),
     Column("since", DateTime, nullable=False),  # UTC
     Column("seen", DateTime, nullable=False),  # UTC; renewed with every beat

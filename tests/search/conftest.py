@@ -22,7 +22,7 @@ from kidneyseg.model.description import ModelDescription, Validation
 from kidneyseg.model.folder import save_model
 from kidneyseg.network import build_quicknat
 from kidneyseg.provenance import Provenance
-from kidneyseg.search import worker
+from kidneyseg.search import guarded_trial, worker
 from kidneyseg.search.definition import StudyFile, StudyPlan
 from kidneyseg.search.events import EpochFinished, TrialStarted
 from kidneyseg.search.identity import WorkerIdentity
@@ -272,7 +272,8 @@ def trainers() -> Callable[[], list[psutil.Process]]:
 @pytest.fixture
 def quick_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let workers run trials that train nothing."""
-    monkeypatch.setattr(worker, "run_trial", fake_trial)
+    monkeypatch.setattr(guarded_trial, "run_trial", fake_trial)
+    monkeypatch.setattr(guarded_trial, "TWIN_POLL_SECONDS", 0.01)
     monkeypatch.setattr(worker, "POLL_SECONDS", 0.01)
 
 

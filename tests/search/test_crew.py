@@ -1,5 +1,6 @@
 """Who works on a study, told by the database's clock in whatever time zone a session is."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from sqlalchemy import event, insert
 
 from kidneyseg.search.crew import WATCHERS, count_workers, find_watchers
+from kidneyseg.search.identity import WorkerIdentity
 from kidneyseg.search.leases import Heart
 from kidneyseg.search.status import read_status
 from kidneyseg.search.storage import Storage
@@ -31,6 +33,25 @@ def test_workers_seen_lately_are_counted_and_the_first_watch(either_storage: Sto
     assert count_workers(either_storage, study._study_id, 60) == WATCHERS + 5
     watchers = find_watchers(either_storage, study._study_id, 60)
     assert watchers == {f"worker {number:02d}" for number in range(WATCHERS)}
+
+
+def test_watchers_are_of_as_many_processes_as_there_are(either_storage: Storage) -> None:
+    """So that one that dies with all its workers does not take every watcher along."""
+    study = optuna.create_study(storage=either_storage.optuna)
+    of_a, of_b = (
+        [str(replace(WorkerIdentity.mine(place), host=host)) for place in range(WATCHERS + 2)]
+        for host in ("a", "b")
+    )
+    for name in (*of_a, *of_b):
+        join(either_storage, study._study_id, name, seen_seconds_ago=20)
+    watchers = find_watchers(either_storage, study._study_id, 60)
+    assert len(watchers) == WATCHERS
+    assert of_b[0] in watchers
+    for pid in range(WATCHERS):
+        name = str(replace(WorkerIdentity.mine(), host="c", pid=pid))
+        join(either_storage, study._study_id, name, seen_seconds_ago=20)
+    watchers = find_watchers(either_storage, study._study_id, 60)
+    assert {name.split(" ")[-1] for name in watchers} == {"0"}
 
 
 @pytest.mark.parametrize("zone", ["America/Lima", "Asia/Tokyo"])

@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 import pytest
 import torch
-from sqlalchemy import insert, make_url, text
+from sqlalchemy import delete, insert, make_url, text
 
 from kidneyseg.errors import StorageError
 from kidneyseg.runs import Runs
@@ -214,6 +214,12 @@ def test_a_server_short_of_connections_is_told(either_storage: Storage) -> None:
     assert only(check_connections(either_storage)).level == "ok"
     now = datetime.now(UTC).replace(tzinfo=None)
     row = {"study_id": study._study_id, "device": "cpu", "since": now, "seen": now}
+    of_one = [{**row, "worker": f"host m 500 1.00 {place}"} for place in range(120)]
+    either_storage.change(insert(workers).values(of_one))
+    finding = only(check_connections(either_storage))
+    assert finding.level == "ok"
+    assert "120 workers alive, processes: 1" in finding.found
+    either_storage.change(delete(workers))
     many = [{**row, "worker": f"host m {pid} 1.00 0"} for pid in range(120)]
     either_storage.change(insert(workers).values(many))
     finding = only(check_connections(either_storage))

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -9,17 +10,29 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
+import optuna
 import pytest
 from optuna.trial import TrialState
 
 from kidneyseg.environment_files import load_environment
 from kidneyseg.errors import DiskFullError, KidneysegError
 from kidneyseg.runs import STORAGE_VARIABLE
+from kidneyseg.search import drill_crew
 from kidneyseg.search.budget import OUTCOME, SURPLUS
-from kidneyseg.search.drill import Drill, Fault, begin_drill, drill_environment, run_drill
+from kidneyseg.search.drill import (
+    Drill,
+    begin_drill,
+    drill_environment,
+    find_last_attempts,
+    run_drill,
+)
+from kidneyseg.search.drill_crew import Crew, Fault
 from kidneyseg.search.drill_verdict import find_faults
-from kidneyseg.search.hand_back import end_trial
+from kidneyseg.search.drill_worker import DrillOrder
+from kidneyseg.search.hand_back import ATTEMPT, MAX_ATTEMPTS, end_trial, reap_trial
+from kidneyseg.search.identity import WorkerIdentity
 from kidneyseg.search.service import BegunStudy
 from kidneyseg.search.status import find_study_id
 from kidneyseg.search.storage import open_storage
@@ -138,6 +151,44 @@ def test_a_verdict_names_what_is_wrong(
         f"trial {gap.number} has epochs [1, 3]",
         f"trial {gap.number} has 0 rows of epochs",
     ]
+
+
+def test_a_trial_that_died_3_times_is_a_fault_though_another_replaces_it(
+    sqlite_address: str, environment: Environment, begin: Begin
+) -> None:
+    study = begin(sqlite_address, environment, SMALL).study
+    for _ in range(MAX_ATTEMPTS):
+        trial = study.optuna.ask()
+        study.definition.draw(trial)
+        reap_trial(study, trial._trial_id)
+    end_trial(study, study.optuna.ask()._trial_id, SURPLUS)
+    study.optuna.tell(study.optuna.ask(), state=TrialState.PRUNED)
+    assert find_faults(study, 1) == ["trial 2 failed: its worker died, 3 times"]
+
+
+def test_whoever_trains_a_trial_at_its_last_attempt_is_spared(
+    sqlite_address: str,
+    environment: Environment,
+    begin: Begin,
+    begin_trial: Callable[..., optuna.Trial],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    study = begin(sqlite_address, environment, SMALL).study
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    worker = str(replace(WorkerIdentity.mine(), pid=process.pid))
+    trial = begin_trial(study, worker=worker)
+    assert find_last_attempts(study) == set()
+    trial.set_user_attr(ATTEMPT, MAX_ATTEMPTS)
+    begin_trial(study, worker=str(WorkerIdentity.mine()))
+    assert find_last_attempts(study) == {process.pid}
+    order = DrillOrder(study=study.name, environment=environment, workers=1)
+    crew, chance = Crew(order, sqlite_address, 0, ({},)), Random(0)
+    monkeypatch.setattr(crew, "_processes", [process])
+    monkeypatch.setattr(drill_crew, "_trainings", lambda _: [object()])
+    assert not crew.strike(Fault.KILL, chance, spared={process.pid})
+    assert process.poll() is None
+    assert crew.strike(Fault.KILL, chance, spared=set())
+    assert process.wait(10) == -signal.SIGKILL
 
 
 def test_a_drill_that_goes_wrong_says_so(

@@ -5,17 +5,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import TrialState
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.exc import OperationalError
 
 from kidneyseg.search import patience
 from kidneyseg.search.budget import HANDED_BACK, OUTCOME, read_ledger
+from kidneyseg.search.crew import WATCHERS
 from kidneyseg.search.hand_back import ATTEMPT, end_trial, put_in_line
 from kidneyseg.search.identity import WorkerIdentity
 from kidneyseg.search.leases import COPY_SECONDS, GRACE_SECONDS, Heart, Watcher
@@ -23,7 +24,7 @@ from kidneyseg.search.lineage import lineage
 from kidneyseg.search.orders import ask_for, ask_to_stop
 from kidneyseg.search.storage import open_storage
 from kidneyseg.search.studies import Study, load_study
-from kidneyseg.search.tables import leases, workers
+from kidneyseg.search.tables import leases, utc_now, workers
 
 BeginTrial = Callable[..., optuna.Trial]
 ELSEWHERE = str(WorkerIdentity(host="elsewhere", machine="m", pid=7, started=1.0))
@@ -187,6 +188,25 @@ def test_a_heart_reaps_without_being_asked(
     begin_trial(study, worker=str(dead_worker))
     with Heart(study, "cpu", grace_seconds=QUICK):
         wait_until(lambda: study.optuna.trials[0].state == TrialState.FAIL)
+
+
+def test_of_many_workers_only_the_watchers_look_after_the_trials_of_others(
+    study: Study, begin_trial: BeginTrial, dead_worker: WorkerIdentity
+) -> None:
+    """And the next one, as soon as one of them has not been seen for half the grace period."""
+    trial = begin_trial(study, worker=str(dead_worker))
+    first = [f"0000 {number} 0" for number in range(WATCHERS)]  # by name before any other
+    row = {"study_id": study.id, "device": "cpu", "since": utc_now(), "seen": utc_now()}
+    for name in first:
+        study.storage.change(insert(workers).values(worker=name, **row))
+    with Heart(study, "cpu", place=1) as heart:
+        heart.beat()
+        assert study.optuna.trials[trial.number].state == TrialState.RUNNING
+        theirs = workers.c.worker == first[3]
+        before = datetime.now(UTC).replace(tzinfo=None) - timedelta(seconds=0.6 * GRACE_SECONDS)
+        study.storage.change(update(workers).where(theirs).values(seen=before))
+        heart.beat()
+        assert study.optuna.trials[trial.number].state == TrialState.FAIL
 
 
 def test_a_trial_of_a_living_process_is_never_reaped_while_it_beats(

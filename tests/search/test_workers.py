@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import make_url, select
 
 from kidneyseg.errors import KidneysegError, Terminated, TrainingError
-from kidneyseg.search import worker
+from kidneyseg.search import guarded_trial
 from kidneyseg.search.budget import OUTCOME
 from kidneyseg.search.events import EpochFinished, Event, Stopped, TrialFinished, TrialStarted
 from kidneyseg.search.hand_back import ATTEMPT
@@ -145,7 +145,7 @@ def test_a_training_that_is_killed_goes_on_in_another_process(
 def test_the_others_finish_the_work_of_one_that_fails_and_its_error_is_told(
     storage: Storage, build_workplace: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = vars(worker)["run_trial"]
+    run = vars(guarded_trial)["run_trial"]
 
     def failing(workplace: Workplace, trial: optuna.Trial) -> Generator[Any, None, None]:
         if workplace.place == 0:
@@ -154,7 +154,7 @@ def test_the_others_finish_the_work_of_one_that_fails_and_its_error_is_told(
         time.sleep(0.05)  # so that it gets to its three failures
         yield from run(workplace, trial)
 
-    monkeypatch.setattr(worker, "run_trial", failing)
+    monkeypatch.setattr(guarded_trial, "run_trial", failing)
     workplace = build_workplace(storage)
     told: list[Event] = []
     with pytest.raises(KidneysegError, match=r"3 trials in a row failed.*this GPU is broken"):

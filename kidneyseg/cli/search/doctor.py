@@ -82,7 +82,10 @@ def _drill(address: str, machine: "Environment") -> None:
         n_trials = begun.study.n_trials  # more, where the work was done before all faults
     finally:
         end_drill(begun)
-    typer.echo(f"the drill passed: exactly {n_trials} trials, every curve whole, no epoch twice")
+    typer.echo(
+        f"the drill passed: exactly {n_trials} trials, none failed, every curve whole, "
+        "no epoch twice"
+    )
 
 
 def _line(finding: "Finding") -> str:
