@@ -13,6 +13,7 @@ from kidneyseg.cli.completion import (
 )
 from kidneyseg.cli.json_log import LogFormat
 from kidneyseg.environment_files import load_environment, split_assignments, with_folders
+from kidneyseg.errors import CorrectableError
 from kidneyseg.runs import Runs
 from kidneyseg.search import addresses
 from kidneyseg.settings import Environment
@@ -75,6 +76,14 @@ Set = Annotated[
         help="One hyper-parameter (batch_size=8) or setting (training.max_epochs=3). Repeatable.",
     ),
 ]
+MachineSet = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="One of this machine's settings (common.runs=DIR, common.device=cpu). Repeatable.",
+    ),
+]
 LogFormatOption = Annotated[
     LogFormat,
     typer.Option("--log-format", help="What is told on stderr: for people, or JSON lines."),
@@ -99,6 +108,9 @@ Flips = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
+MACHINE_SETTINGS = ("common.", "data.folder", "data.cache", "data.splits_file")
+
+
 class Choices:
     """What `--environment`, `--data` and `--set` make together."""
 
@@ -115,3 +127,19 @@ class Choices:
     def runs(self) -> Runs:
         """The runs folder."""
         return Runs(self.environment.common.runs)
+
+
+def machine_choices(
+    environment: str, data: Path | None, assignments: Sequence[str] | None, owner: str = "study"
+) -> Choices:
+    """What the options make together where a study, or a model, brings all other settings.
+
+    Raises CorrectableError for one that is the owner's.
+    """
+    for assignment in assignments or ():
+        if not assignment.strip().startswith(MACHINE_SETTINGS):
+            raise CorrectableError(
+                f"--set {assignment}: the {owner} has its own; expected common.*, data.cache or "
+                "data.splits_file"
+            )
+    return Choices(environment, data, assignments or ())

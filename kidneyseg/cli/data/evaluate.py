@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kidneyseg.cli import options
-from kidneyseg.cli.options import Choices
+from kidneyseg.cli.options import Choices, machine_choices
 from kidneyseg.cli.telling import warn
 from kidneyseg.errors import CorrectableError, one_line
 from kidneyseg.runs import Runs, make_folder
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from kidneyseg.evaluation.results import Results
     from kidneyseg.model.folder import Model
     from kidneyseg.model.mask_steps import MaskSteps
-
-MACHINE_SETTINGS = ("common.", "data.folder", "data.cache", "data.splits_file")
 
 
 def evaluate(
@@ -48,7 +46,7 @@ def evaluate(
         bool, typer.Option("--again", help="Look at the test set once more, knowing it.")
     ] = False,
     environment: options.EnvironmentName = "local",
-    set_: options.Set = None,
+    set_: options.MachineSet = None,
 ) -> None:
     """Measure a model's masks on whole volumes at full resolution, on cases of its own split.
 
@@ -67,7 +65,7 @@ def evaluate(
 
     if split not in list(SplitPart):
         raise CorrectableError(f"--split {split}: expected {', '.join(SplitPart)}")
-    choices = Choices(environment, data, _machine_settings(set_ or []))
+    choices = machine_choices(environment, data, set_, owner="model")
     device = find_device(choices.environment.common.device)
     folders = [model] if compare is None else [model, compare]
     models = [load_model(folder, device) for folder in folders]
@@ -153,17 +151,6 @@ def _log(several: "list[Results]", runs: Runs) -> None:
             log_results(results, runs)
     except Exception as error:  # noqa: BLE001 - TensorBoard's own; all is told and written by now
         warn(f"not written for TensorBoard: {one_line(error)}")
-
-
-def _machine_settings(assignments: list[str]) -> list[str]:
-    """Refuse what the model itself says; only places and the device are this machine's."""
-    for assignment in assignments:
-        if not assignment.strip().startswith(MACHINE_SETTINGS):
-            raise CorrectableError(
-                f"--set {assignment}: the model has its own; expected common.*, data.cache or "
-                "data.splits_file"
-            )
-    return assignments
 
 
 def _look(

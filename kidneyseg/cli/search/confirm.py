@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kidneyseg.cli import options
-from kidneyseg.cli.options import Choices, storage_address
+from kidneyseg.cli.options import machine_choices, storage_address
 from kidneyseg.cli.search.begin import choose_devices, count_finished, join, work_here
 from kidneyseg.errors import SettingsError
 
@@ -48,6 +48,7 @@ def confirm(
     storage: options.Storage = None,
     data: options.Data = None,
     environment: options.EnvironmentName = "local",
+    set_: options.MachineSet = None,
 ) -> None:
     """Train the best few again with new seeds, and say which of them are really better.
 
@@ -64,7 +65,7 @@ def confirm(
 
     if refit_trial is not None and refit is None:
         raise SettingsError(f"--refit-trial {refit_trial}: expected --refit DIR with it")
-    choices = Choices(environment, data, [])
+    choices = machine_choices(environment, data, set_)
     devices = choose_devices(choices.environment.common.device, workers, 1)
     opened = open_storage(storage_address(storage, choices.runs), create=False)
     if refit is not None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from kidneyseg.cli import options
-from kidneyseg.cli.options import Choices, storage_address
+from kidneyseg.cli.options import machine_choices, storage_address
 
 
 def dashboard(
@@ -31,6 +31,7 @@ def dashboard(
     ] = None,
     storage: options.Storage = None,
     environment: options.EnvironmentName = "local",
+    set_: options.MachineSet = None,
 ) -> None:
     """Browse the trials, their curves and pictures in optuna-dashboard, read-only.
 
@@ -45,7 +46,7 @@ def dashboard(
     login = find_login(user, password_file)
     address = Address(host=host, port=port, tls=load_certificate(tls_certificate, tls_key))
     check_address(address, login)
-    chosen = Choices(environment, None, [])
+    chosen = machine_choices(environment, None, set_)
     opened = open_storage(
         storage_address(storage, chosen.runs), create=False, patience_seconds=PATIENCE_SECONDS
     )

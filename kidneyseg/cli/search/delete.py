@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kidneyseg.cli import options
-from kidneyseg.cli.options import Choices, storage_address
+from kidneyseg.cli.options import machine_choices, storage_address
 from kidneyseg.errors import CorrectableError
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     storage: options.Storage = None,
     environment: options.EnvironmentName = "local",
+    set_: options.MachineSet = None,
 ) -> None:
     """Delete a study and its files, after saying what goes.
 
@@ -26,7 +27,7 @@ def delete(
     from kidneyseg.search.deletion import delete_study, plan_deletion
     from kidneyseg.search.storage import open_storage
 
-    choices = Choices(environment, None, [])
+    choices = machine_choices(environment, None, set_)
     opened = open_storage(storage_address(storage, choices.runs), create=False)
     deletion = plan_deletion(opened, study, choices.environment.common)
     typer.echo(_what_goes(deletion))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kidneyseg.cli import options
-from kidneyseg.cli.options import Choices, storage_address
+from kidneyseg.cli.options import machine_choices, storage_address
 from kidneyseg.errors import ExitCode
 from kidneyseg.runs import Runs
 
@@ -31,6 +31,7 @@ def doctor(
     storage: options.Storage = None,
     data: options.Data = None,
     environment: options.EnvironmentName = "local",
+    set_: options.MachineSet = None,
 ) -> None:
     """Say what in this machine, database and data would go wrong, and how to mend it.
 
@@ -38,7 +39,7 @@ def doctor(
     """
     from kidneyseg.search.doctor import examine
 
-    choices = Choices(environment, data, [])
+    choices = machine_choices(environment, data, set_)
     address = storage_address(storage, choices.runs)
     if upgrade:
         _upgrade(address)

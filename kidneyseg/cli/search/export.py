@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kidneyseg.cli import options
-from kidneyseg.cli.options import Choices, storage_address
+from kidneyseg.cli.options import machine_choices, storage_address
 from kidneyseg.environment_files import with_folders
 from kidneyseg.errors import CorrectableError, KidneysegError
 from kidneyseg.settings import Environment
@@ -30,6 +30,7 @@ def export(
     storage: options.Storage = None,
     data: options.Data = None,
     environment: options.EnvironmentName = "local",
+    set_: options.MachineSet = None,
 ) -> None:
     """Write the best (or a given) trial's checkpoint as a model folder, and evaluate it.
 
@@ -42,7 +43,7 @@ def export(
     from kidneyseg.search.export import Keep, export_trial
     from kidneyseg.search.storage import open_storage
 
-    choices = Choices(environment, data, [])
+    choices = machine_choices(environment, data, set_)
     runs, common = choices.runs, choices.environment.common
     opened = open_storage(storage_address(storage, runs), create=False)
     begun, why_not = _join(opened, study, choices.environment, asked=data is not None)

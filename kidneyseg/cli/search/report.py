@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from kidneyseg.cli import options
-from kidneyseg.cli.options import Choices, storage_address
+from kidneyseg.cli.options import machine_choices, storage_address
 
 
 def report(
@@ -20,6 +20,7 @@ def report(
     ] = False,
     storage: options.Storage = None,
     environment: options.EnvironmentName = "local",
+    set_: options.MachineSet = None,
 ) -> None:
     """Write one self-contained page: question, answer, figures, and where they come from.
 
@@ -29,7 +30,7 @@ def report(
     from kidneyseg.search.report.making import Wishes, make_report
     from kidneyseg.search.storage import open_storage
 
-    choices = Choices(environment, None, [])
+    choices = machine_choices(environment, None, set_)
     opened = open_storage(storage_address(storage, choices.runs), create=False)
     common = choices.environment.common
     wishes = Wishes(

@@ -11,7 +11,7 @@ import typer
 
 from kidneyseg.cli import options
 from kidneyseg.cli.completion import complete_begun_studies
-from kidneyseg.cli.options import Choices, storage_address
+from kidneyseg.cli.options import machine_choices, storage_address
 from kidneyseg.errors import ExitCode, StorageLostError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def status(
     as_json: options.Json = False,
     storage: options.Storage = None,
     environment: options.EnvironmentName = "local",
+    set_: options.MachineSet = None,
 ) -> None:
     """Show trials by state, the best so far, what it cost, and who works on what.
 
@@ -43,7 +44,7 @@ def status(
     from kidneyseg.search.storage import open_storage
     from kidneyseg.search.studies import study_names
 
-    runs = Choices(environment, None, []).runs
+    runs = machine_choices(environment, None, set_).runs
     address = storage_address(storage, runs)
     opened = open_storage(address, create=False, patience_seconds=0)
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kidneyseg.cli import options
-from kidneyseg.cli.options import Choices, storage_address
+from kidneyseg.cli.options import machine_choices, storage_address
 from kidneyseg.errors import KidneysegError
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def stop(
     ] = False,
     storage: options.Storage = None,
     environment: options.EnvironmentName = "local",
+    set_: options.MachineSet = None,
 ) -> None:
     """Let no new trial begin. `run` or `submit` has the study go on.
 
@@ -31,7 +32,7 @@ def stop(
     from kidneyseg.search.stopping import stop_study
     from kidneyseg.search.storage import open_storage
 
-    runs = Choices(environment, None, []).runs
+    runs = machine_choices(environment, None, set_).runs
     opened = open_storage(storage_address(storage, runs), create=False)
     typer.echo(_what_it_does(read_status(opened, study), now=now))
     stop_study(opened, study, REASON, now=now)

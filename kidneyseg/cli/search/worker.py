@@ -10,7 +10,7 @@ import typer
 from kidneyseg.cli import options
 from kidneyseg.cli.completion import complete_begun_studies
 from kidneyseg.cli.json_log import LogFormat
-from kidneyseg.cli.options import Choices, storage_address
+from kidneyseg.cli.options import machine_choices, storage_address
 from kidneyseg.cli.search.begin import (
     choose_devices,
     count_finished,
@@ -64,6 +64,7 @@ def worker(
     storage: options.Storage = None,
     data: options.Data = None,
     environment: options.EnvironmentName = "local",
+    set_: options.MachineSet = None,
 ) -> None:
     """Join from any machine that reaches the database and the data.
 
@@ -77,7 +78,7 @@ def worker(
     from kidneyseg.search.storage import open_storage
     from kidneyseg.search.studies import load_study
 
-    machine = Choices(environment, data, []).environment
+    machine = machine_choices(environment, data, set_).environment
     runs = Runs(machine.common.runs)
     tell_of(study)
     with ExitStack() as held:
