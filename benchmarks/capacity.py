@@ -15,7 +15,7 @@ from benchmarks.databases import Databases
 from benchmarks.filled_study import EPOCHS, begin, epoch_report, fill
 from kidneyseg.search.crew import WATCHERS, find_watchers
 from kidneyseg.search.identity import WorkerIdentity
-from kidneyseg.search.leases import GRACE_SECONDS, LONGEST_BEAT_SECONDS, Heart
+from kidneyseg.search.leases import GAP, GRACE_SECONDS, LONGEST_BEAT_SECONDS, Heart
 from kidneyseg.search.objective import report_epoch
 from kidneyseg.search.storage import open_storage
 from kidneyseg.search.studies import Study
@@ -61,7 +61,7 @@ def measure(made: Databases, n_running: int) -> ServerSeconds:
     trial_ids = fill(study, N_FINISHED, running=n_running)
     leased = ExitStack()
     hearts = _join(study, trial_ids, leased)
-    watching = find_watchers(storage, study.id, 2 * GRACE_SECONDS)
+    watching = find_watchers(storage, study.id, GAP * GRACE_SECONDS)
     watchers = [heart for name, heart in hearts.items() if name in watching]
     others = [heart for name, heart in hearts.items() if name not in watching] or watchers
     trial = study.optuna.ask()

@@ -37,12 +37,13 @@ class _Kind:
 def read_status(storage: Storage, study: str) -> StudyStatus:
     """Read a study's status.
 
-    Epochs are all that were trained, each once, whatever became of its trial. Hours of work are
-    those of each trial from its start to its end, of a running one of a living worker until now;
-    one that was handed back, and a running one that nobody holds, counts with its finished epochs,
-    as nobody knows when its worker stopped. What pruning saved is what the pruned trials would
-    have cost had each been like the mean complete one, less what they did cost. The time left is
-    that of the missing trials at the pace of the last 50.
+    Epochs are all that were told of, each once, whatever became of its trial; one that a process
+    finished and did not live to tell is missing. Hours of work are those of each trial from its
+    start to its end, of a running one of a living worker until now; one that was handed back, and a
+    running one that nobody holds, counts with its finished epochs, as nobody knows when its worker
+    stopped. What pruning saved is what the pruned trials would have cost had each been like the
+    mean complete one, less what they did cost. The time left is that of the missing trials at the
+    pace of the last 50.
 
     Raises StudyError where there is no such study, StorageLostError where the database is away.
     """

@@ -176,12 +176,23 @@ def _reports(study_id: Any) -> Any:
 
 
 def _timed_epochs(study_id: Any) -> Any:
-    """Seconds of the epochs of trials that run or failed: of others the times tell more."""
+    """Seconds of the epochs of trials that run or failed: of others the times tell more.
+
+    Those that were trained under an earlier number are counted there.
+    """
     of_trial = epochs.c.trial_id
+    before = trial_user_attributes.alias()
+    went_on = and_(before.c.trial_id == of_trial, before.c.key == WENT_ON_AFTER)
+    n_before = func.coalesce(cast(before.c.value_json, Integer), 0)
     return (
         select(of_trial, func.count().label("n"), func.sum(epochs.c.seconds).label("seconds"))
         .join(trials, trials.c.trial_id == of_trial)
-        .where(trials.c.study_id == study_id, STATE.in_((State.RUNNING, State.FAIL)))
+        .outerjoin(before, went_on)
+        .where(
+            trials.c.study_id == study_id,
+            STATE.in_((State.RUNNING, State.FAIL)),
+            epochs.c.epoch > n_before,
+        )
         .group_by(of_trial)
         .subquery()
     )

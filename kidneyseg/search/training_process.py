@@ -23,6 +23,7 @@ from kidneyseg.search.trial_order import (
     AnyMessage,
     Message,
     TrialOrder,
+    Written,
 )
 
 MODULE = "kidneyseg.search.trial_process"
@@ -65,8 +66,10 @@ class TrainingProcess:
             except (EOFError, ConnectionResetError):
                 self._check_end()
                 return
-            self._heard = time.monotonic()
-            yield AnyMessage.model_validate_json(line).root
+            message = AnyMessage.model_validate_json(line).root
+            if not isinstance(message, Written):  # a library may write on while the training hangs
+                self._heard = time.monotonic()
+            yield message
 
     def go_on(self) -> None:
         """Let it train the next epoch."""

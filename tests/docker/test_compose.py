@@ -231,13 +231,13 @@ def config_of(
     but the project's name.
     """
     docker = shutil.which("docker")
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    asked = [docker or "docker", "compose", "version"]
     plugin = (
-        docker
-        and not subprocess.run(
-            [docker, "compose", "version"], capture_output=True, check=False
-        ).returncode
+        docker is not None
+        and not subprocess.run(asked, env=environment, capture_output=True, check=False).returncode
     )
-    command = [docker, "compose"] if docker and plugin else [find_program("docker-compose")]
+    command = asked[:2] if plugin else [find_program("docker-compose")]
     for name in names:
         text = (texts or {}).get(name) or (DOCKER / name).read_text(encoding="utf-8")
         if not plugin:
@@ -247,7 +247,7 @@ def config_of(
     return subprocess.run(
         [*command, *files, "config"],
         cwd=folder,
-        env={"PATH": os.environ["PATH"], "HOME": str(folder)},
+        env=environment,
         capture_output=True,
         encoding="utf-8",
         check=False,

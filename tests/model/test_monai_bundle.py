@@ -103,6 +103,7 @@ def test_a_bundle_holds_what_the_specification_names(bundle: Path) -> None:
 @pytest.fixture
 def schema(tmp_path: Path) -> Path:
     if given := os.environ.get("KIDNEYSEG_TEST_MONAI_SCHEMA"):
+        assert Path(given).is_file(), given  # MONAI would download something to it
         return Path(given)
     path = tmp_path / "meta_schema.json"
     path.write_text(json.dumps(SCHEMA), encoding="utf-8")

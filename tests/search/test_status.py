@@ -222,6 +222,18 @@ def test_an_epoch_is_counted_once_however_often_its_trial_goes_on(either_storage
     assert read_status(either_storage, "tiny").epochs == 4
 
 
+def test_an_epochs_time_is_counted_once_however_often_its_trial_goes_on(
+    either_storage: Storage,
+) -> None:
+    study = optuna.create_study(storage=either_storage.optuna, study_name="tiny")
+    study.add_trial(ended(HANDED_BACK, minutes=15, curve=(0.1, 0.2)))
+    on = {LINEAGE: [0], WENT_ON_AFTER: 2}
+    study.add_trial(trial(TrialState.RUNNING, curve=(0.1, 0.2, 0.3), attributes=on))
+    time_epochs(either_storage, study, 0, 60.0, 60.0)
+    time_epochs(either_storage, study, 1, 60.0, 60.0, 180.0)  # two of them copied; nobody holds it
+    assert read_status(either_storage, "tiny").hours == pytest.approx(5 / 60)
+
+
 def test_a_trial_that_took_a_result_over_trained_nothing(either_storage: Storage) -> None:
     study = optuna.create_study(storage=either_storage.optuna, study_name="tiny")
     study.add_trial(trial(TrialState.COMPLETE, 0.5, minutes=60, curve=(0.4, 0.5, 0.5, 0.5)))

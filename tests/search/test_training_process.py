@@ -4,6 +4,8 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 
 import psutil
 import pytest
@@ -18,7 +20,14 @@ from kidneyseg.search.training_process import (
     TrialProcessDiedError,
     training_process,
 )
-from kidneyseg.search.trial_order import FOR_THE_WORKER, EpochReport, Message, Resumed, TrialOrder
+from kidneyseg.search.trial_order import (
+    FOR_THE_WORKER,
+    EpochReport,
+    Message,
+    Resumed,
+    TrialOrder,
+    Written,
+)
 
 HOUR = 3600
 
@@ -49,6 +58,15 @@ def server_pid() -> int:
 
 def told(process: TrainingProcess) -> Iterator[Message]:
     return (message for message in process.messages() if message is not None)
+
+
+def answer_each(process: TrainingProcess, pipe: Connection, message: Message) -> None:
+    """Tell this as often as the worker looks, for a minute at most."""
+    until = time.monotonic() + 60
+    for _ in process.messages():
+        pipe.send_bytes(message.model_dump_json().encode())
+        if time.monotonic() > until:
+            return
 
 
 def until_epoch(process: TrainingProcess, last: int) -> list[Message]:
@@ -226,6 +244,14 @@ def test_a_process_that_hangs_is_told_and_ended(order: TrialOrder) -> None:
         with pytest.raises(TrialProcessDiedError, match="said nothing for 0 minutes"):
             list(process.messages())
     wait_until_gone(pid)
+
+
+def test_what_libraries_write_is_no_sign_of_a_training(order: TrialOrder) -> None:
+    here, there = Pipe()
+    with training_process(order, Limits(silent_hours=1)) as real:
+        hung = TrainingProcess(real._process, here, Limits(silent_hours=0.5 / HOUR))
+        with pytest.raises(TrialProcessDiedError, match="said nothing"):
+            answer_each(hung, there, Written(line="still waiting"))
 
 
 def test_time_in_which_the_worker_lets_it_wait_is_no_silence(

@@ -94,6 +94,27 @@ def test_what_anybody_in_it_writes_to_stderr_is_told_line_by_line(
     assert capfd.readouterr().err == "after it\n"
 
 
+def test_a_training_tells_what_is_written_to_its_stderr_before_it_tells_how_it_ended(
+    order: TrialOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(*_: object) -> None:
+        sys.stderr.write("disk is slow\nno end")
+        raise TrainingError("it ended")
+
+    monkeypatch.setattr(trial_process, "_train", train)
+    # This is no process of its own: it keeps its signals, and outlives the pipe's other end.
+    monkeypatch.setattr(trial_process, "FOR_THE_WORKER", ())
+    monkeypatch.setattr(trial_process, "_answers", lambda _: None)
+    monkeypatch.setattr("faulthandler.enable", lambda _: None)
+    here, there = Pipe()
+    train_trial(order.model_dump_json(), there)
+    there.close()
+    told = [AnyMessage.model_validate_json(here.recv_bytes()).root for _ in range(3)]
+    assert told[:2] == [Written(line="disk is slow"), Written(line="no end")]
+    assert isinstance(told[2], Failed)
+    assert told[2].reason.endswith("it ended")
+
+
 def test_what_it_tells_is_bit_identical_to_a_training_in_this_process(
     workplace: Workplace, order: TrialOrder
 ) -> None:

@@ -80,3 +80,21 @@ def test_slices_that_were_passed_over_are_not_taken_for_known() -> None:
     kept.weighted(slices.part(4, 7), 4)
     assert torch.equal(gathered(kept, at_once=4), expected)
     assert weigh.n == 3 + N_SLICES
+
+
+def test_where_memory_is_too_short_for_them_none_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    new_empty = torch.Tensor.new_empty
+
+    def short(self: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
+        if size[0]:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return new_empty(self, size)
+
+    monkeypatch.setattr(torch.Tensor, "new_empty", short)
+    weigh = CountedWeighting()
+    kept = KeptWeights(weigh, N_SLICES)
+    expected = CountedWeighting()(all_slices()).weights
+    assert expected is not None
+    assert torch.equal(gathered(kept, 3), expected)
+    assert torch.equal(gathered(kept, 3), expected)
+    assert weigh.n == 2 * N_SLICES

@@ -10,7 +10,7 @@ from tests.cli.search.test_run import run
 ELSEWHERE = ["--set", "common.runs=elsewhere"]
 
 
-def test_a_study_in_another_runs_folder_is_found_by_every_command(
+def test_a_study_in_another_runs_folder_is_found(
     workplace: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert kidneyseg_search([*run(tiny_data, 1), *ELSEWHERE]) == 0
@@ -21,11 +21,12 @@ def test_a_study_in_another_runs_folder_is_found_by_every_command(
         ["report", *study, "--out", "report.html"],
         ["worker", *study, *data],
         ["stop", *study],
-        ["doctor"],
         ["delete", *study, "--yes"],
     ):
         assert kidneyseg_search([*command, *ELSEWHERE]) == 0, command
     assert "as recorded" in capsys.readouterr().out
+    kidneyseg_search(["doctor", *ELSEWHERE])  # its code is the machine's business
+    assert "elsewhere" in capsys.readouterr().out
     assert (workplace / "best" / "model.json").is_file()
     assert not (workplace / "runs").exists()
 
