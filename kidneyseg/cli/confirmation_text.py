@@ -23,7 +23,8 @@ def confirmation_text(verdict: Verdict) -> str:
         "cost: multiply-adds of the trainings, the winner's being 1 "
         f"({verdict.winner.cost_gmac:.3g} GMAC forward for each training slice, over all epochs)"
     )
-    return "\n".join([head, *table, cost, "", *_sentences(verdict)])
+    sure = "intervals: a bootstrap over cases and seeds; of few, too narrow"
+    return "\n".join([head, *table, cost, sure, "", *_sentences(verdict)])
 
 
 def verdict_as_json(verdict: Verdict) -> dict[str, Any]:

@@ -37,6 +37,7 @@ def show_results(results: Results, other: Results | None = None) -> None:
     show(_counts(results))
     show(_training_line(results))
     if len(results.cases) > 1:
+        show(f"intervals: a bootstrap over {_cases(len(results.cases))}; of few, too narrow")
         show("\nlowest Dice first")
         show(_worst_table(results))
     for kind, groups in results.groups().items():

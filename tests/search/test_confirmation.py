@@ -116,6 +116,7 @@ def test_a_cheaper_one_like_the_winner_is_recommended_where_it_saves_5_percent(
     assert verdict.winner.cost_gmac == pytest.approx(gmac * epochs_of_first)
     text = confirmation_text(verdict)
     assert f"the search reported {first.dice:.4f} for trial {first.trial}: new seeds" in text
+    assert "intervals: a bootstrap over cases and seeds; of few, too narrow" in text.splitlines()
     row = next(line for line in text.splitlines() if line.startswith(f"{second.trial:>5}  "))
     assert row.endswith(f"  {epochs_of_second / epochs_of_first:.2f}")
 

@@ -61,7 +61,19 @@ def test_validation_is_evaluated_by_default(capsys: pytest.CaptureFixture[str]) 
     assert told.out.startswith("1 case of validation, whole volumes, full resolution\n")
     for words in ("surface Dice, 1.033 mm", "95 % Hausdorff, mm", "right", "left", "0.9154"):
         assert words in told.out
+    assert "intervals" not in told.out  # one case has none
     assert told.err == "cases evaluated: 1\n"
+
+
+@pytest.mark.usefixtures("place")
+def test_that_intervals_of_few_cases_are_too_narrow_is_said(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert evaluate("--split", "training") == 0
+    said = capsys.readouterr().out
+    n = int(said.split(" ", 1)[0])
+    assert n > 1
+    assert f"\nintervals: a bootstrap over {n} cases; of few, too narrow\n" in said
 
 
 def test_one_json_document_holds_all_measures(
