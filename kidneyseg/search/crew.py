@@ -20,7 +20,7 @@ def count_workers(storage: Storage, study_id: int, within_seconds: float) -> int
 def find_watchers(storage: Storage, study_id: int, within_seconds: float) -> set[str]:
     """Those of the workers seen lately who look after all trials: the first by name.
 
-    The first of each process come before the others: workers of one process die together.
+    Those at place 0 of their process come before the others: workers of one process die together.
     """
     query = select(workers.c.worker).where(*_seen(study_id, within_seconds))
     query = query.order_by(workers.c.worker).limit(WATCHERS)
